@@ -1,19 +1,29 @@
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DiskFileSystem } from './disk.ts';
 import { openFileStorage } from './file.ts';
 import { SimulatedFileSystem } from './simulated.ts';
 import { run } from './storage.suite.ts';
 
-run('simulated', (context) => {
-  const fileSystem = new SimulatedFileSystem({ seed: 1 });
-  const open = () => openFileStorage('file:///some/where', '/some/where', fileSystem);
+run('disk', async (context) => {
+  const parent = await mkdtemp(join(tmpdir(), 'walstorage-'));
+  const open = () => openFileStorage('file:///some/where', `${parent}/some/where`, new DiskFileSystem());
   const [storage, rival] = [open(), open()];
-  context.after(() => Promise.all([storage.close(), rival.close()]));
-  return Promise.resolve({ storage, rival });
+  context.after(async () => {
+    await Promise.all([storage.close(), rival.close()]);
+    await rm(parent, { recursive: true });
+  });
+  return { storage, rival };
 });
 
-run('simulated, shuffled', (context) => {
-  const fileSystem = new SimulatedFileSystem({ seed: Date.now(), shuffled: true });
-  const open = () => openFileStorage('file:///some/where', '/some/where', fileSystem);
-  const [storage, rival] = [open(), open()];
-  context.after(() => Promise.all([storage.close(), rival.close()]));
-  return Promise.resolve({ storage, rival });
-});
+for (const shuffled of [false, true]) {
+  const seed = Date.now();
+  run(shuffled ? `simulated, shuffled by seed ${seed}` : 'simulated', async (context) => {
+    const fileSystem = new SimulatedFileSystem({ seed, shuffled });
+    const open = () => openFileStorage('file:///some/where', '/some/where', fileSystem);
+    const [storage, rival] = [open(), open()];
+    context.after(() => Promise.all([storage.close(), rival.close()]));
+    return { storage, rival };
+  });
+}

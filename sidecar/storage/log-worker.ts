@@ -1,0 +1,97 @@
+/**
+ * The thread that writes one URL's log files, so that a disk that stalls stops nothing but its own URL (E2).
+ * It imports nothing beyond Node's own modules: each worker's memory counts.
+ *
+ * A log file is open twice: synced writes go through a descriptor with `O_DSYNC`, so that write and sync are one
+ * system call; the others, and `fdatasync`, through a plain one.
+ */
+import { closeSync, constants, fdatasyncSync, ftruncateSync, openSync, unlinkSync, writevSync } from 'node:fs';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
+import type { LogError, LogReply, LogRequest, LogWorkerData } from './log-messages.ts';
+import { partsFrom } from './parts.ts';
+
+interface OpenLog {
+  readonly synced: number;
+  readonly plain: number;
+}
+
+const { O_WRONLY, O_CREAT, O_EXCL, O_DSYNC } = constants;
+const logs = new Map<number, OpenLog>();
+
+function create(path: string): OpenLog {
+  const synced = openSync(path, O_WRONLY | O_CREAT | O_EXCL | O_DSYNC);
+  try {
+    return { synced, plain: openSync(path, O_WRONLY) };
+  } catch (error) {
+    closeSync(synced);
+    unlinkSync(path);
+    throw error;
+  }
+}
+
+function opened(file: number): OpenLog {
+  const log = logs.get(file);
+  if (!log) throw new Error(`log ${file} is not open`);
+  return log;
+}
+
+/** Writes all parts: a call that writes less than it was given is followed by one for the rest. */
+function write(log: OpenLog, request: LogRequest & { operation: 'write' }): LogReply {
+  const descriptor = request.synced ? log.synced : log.plain;
+  let parts = partsFrom(request.parts, 0);
+  let bytes = 0;
+  try {
+    while (parts.length > 0) {
+      const written = writevSync(descriptor, parts, request.position + bytes);
+      bytes += written;
+      parts = partsFrom(parts, written);
+    }
+    return { bytes, error: undefined };
+  } catch (error) {
+    return { bytes, error: described(error) };
+  }
+}
+
+function answer(request: LogRequest): LogReply {
+  const done = { bytes: 0, error: undefined };
+  try {
+    if (request.operation === 'create') {
+      logs.set(request.file, create(request.path));
+      return done;
+    }
+    const log = opened(request.file);
+    if (request.operation === 'write') return write(log, request);
+    if (request.operation === 'sync') fdatasyncSync(log.plain);
+    if (request.operation === 'truncate') ftruncateSync(log.plain, request.bytes);
+    if (request.operation === 'close') {
+      logs.delete(request.file);
+      closeSync(log.plain);
+      closeSync(log.synced);
+    }
+    return done;
+  } catch (error) {
+    return { bytes: 0, error: described(error) };
+  }
+}
+
+function described(error: unknown): LogError {
+  if (!(error instanceof Error)) return { message: String(error), code: undefined };
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
+  return { message: error.message, code };
+}
+
+function serve(): never {
+  const port = parentPort;
+  if (!port) throw new Error('this module is the body of a worker thread');
+  const { sent }: LogWorkerData = workerData;
+  for (;;) {
+    const seen = Atomics.load(sent, 0);
+    for (let received = receiveMessageOnPort(port); received; received = receiveMessageOnPort(port)) {
+      const request: LogRequest = received.message;
+      port.postMessage(answer(request));
+    }
+    Atomics.wait(sent, 0, seen);
+  }
+}
+
+serve();
