@@ -1,0 +1,47 @@
+/** The user's cache: directories that are complete or absent, and made by one process at a time. */
+import { mkdir, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { isAbsolute, join } from 'node:path';
+import { waitForLock } from 'fs-native-extensions';
+
+/** Ours below `$XDG_CACHE_HOME`, else below `~/.cache`. */
+export function cacheDirectory(): string {
+  const set = process.env['XDG_CACHE_HOME'];
+  return join(set !== undefined && isAbsolute(set) ? set : join(homedir(), '.cache'), 'walstorage');
+}
+
+/**
+ * The directory `name` of the cache. Where it is absent, `make` fills a temporary directory, which then gets the name: it is
+ * there whole or not at all. Meanwhile other processes that want it wait for a lock that the kernel releases at death.
+ */
+export async function cached(name: string, make: (directory: string) => Promise<void>): Promise<string> {
+  const root = cacheDirectory();
+  const wanted = join(root, name);
+  if (await exists(wanted)) return wanted;
+  await mkdir(root, { recursive: true });
+  const lock = await open(join(root, `${name}.lock`), 'a');
+  try {
+    await waitForLock(lock.fd);
+    if (await exists(wanted)) return wanted;
+    const prefix = `${name}.unfinished-`;
+    const leftovers = (await readdir(root)).filter((entry) => entry.startsWith(prefix));
+    for (const leftover of leftovers) await rm(join(root, leftover), { recursive: true, force: true });
+    const unfinished = await mkdtemp(join(root, prefix));
+    try {
+      await make(unfinished);
+      await rename(unfinished, wanted);
+    } finally {
+      await rm(unfinished, { recursive: true, force: true });
+    }
+    return wanted;
+  } finally {
+    await lock.close();
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return stat(path).then(
+    () => true,
+    () => false,
+  );
+}

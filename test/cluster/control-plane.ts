@@ -1,0 +1,282 @@
+/** A real control plane on 127.0.0.1; README.md beside says what it is and is not. */
+import { rmSync } from 'node:fs';
+import { mkdtemp, readFile } from 'node:fs/promises';
+import { request } from 'node:https';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { kubeconfigFile, makeCertificates, makeKubeconfigs, type User } from './certificates.ts';
+import { Child, type RunOptions, run } from './child.ts';
+import { kubectlCommand } from './kubectl.ts';
+import { type ProgramName, programDirectory } from './programs.ts';
+
+/** From the start of a program to its answer; it takes some 2 s on a quiet machine. */
+const startTimeoutMs = 120_000;
+const pollMs = 50;
+/** How often other ports are tried when somebody took one between our choice and the program's bind. */
+const attemptsMax = 3;
+
+const crdFile = fileURLToPath(new URL('../../crds/walstorage.yaml', import.meta.url));
+
+export interface ControlPlaneOptions {
+  /** Also kube-controller-manager (owner references, namespaces, service accounts) and kube-scheduler. */
+  readonly withControllers: boolean;
+}
+
+/** By name, without the dashes; files are relative to the control plane's directory. */
+type Flags = Readonly<Record<string, string | number | boolean>>;
+
+/** Those that run now: an exit hook ends them and removes what they left. */
+const live = new Set<ControlPlane>();
+
+export class ControlPlane {
+  /** Temporary; everything of this control plane is in it. Removed by `stop()`. */
+  readonly directory: string;
+  /** Of the API server. */
+  readonly port: number;
+  /** `https://127.0.0.1:<port>` */
+  readonly server: string;
+  /** The authority of the API server's certificate. */
+  readonly caFile: string;
+  /** An administrator's. */
+  readonly kubeconfig: string;
+  readonly #programs: string;
+  readonly #kubectl: string;
+  readonly #etcdPorts: readonly [number, number];
+  readonly #children = new Map<ProgramName, Child>();
+  #credentials: { ca: Buffer; cert: Buffer; key: Buffer } | undefined;
+
+  private constructor(directory: string, ports: readonly [number, number, number], programs: string, kubectl: string) {
+    this.directory = directory;
+    this.port = ports[0];
+    this.#etcdPorts = [ports[1], ports[2]];
+    this.server = `https://127.0.0.1:${this.port}`;
+    this.caFile = join(directory, 'ca.crt');
+    this.kubeconfig = kubeconfigFile(directory, 'admin');
+    this.#programs = programs;
+    this.#kubectl = kubectl;
+  }
+
+  /** Starts one: ready when the API server is, its namespace `default` and (with controllers) a service account in it exist. */
+  static async start(options: ControlPlaneOptions): Promise<ControlPlane> {
+    const needed: ProgramName[] = ['etcd', 'kube-apiserver'];
+    if (options.withControllers) needed.push('kube-controller-manager', 'kube-scheduler');
+    const programs = await programDirectory(needed);
+    const kubectl = await kubectlCommand();
+    for (let attempt = 1; ; attempt++) {
+      const directory = await mkdtemp(join(tmpdir(), 'walstorage-control-plane-'));
+      const plane = new ControlPlane(directory, await freePorts(), programs, kubectl);
+      watch(plane);
+      try {
+        await plane.#start(options);
+        return plane;
+      } catch (error) {
+        await plane.stop();
+        const portTaken = error instanceof Error && error.message.includes('address already in use');
+        if (!portTaken || attempt === attemptsMax) throw error;
+      }
+    }
+  }
+
+  async #start(options: ControlPlaneOptions): Promise<void> {
+    const [clientPort, peerPort] = this.#etcdPorts;
+    const client = `http://127.0.0.1:${clientPort}`;
+    const peer = `http://127.0.0.1:${peerPort}`;
+    this.#spawn('etcd', {
+      'data-dir': 'etcd',
+      'log-level': 'warn',
+      'unsafe-no-fsync': true,
+      'listen-client-urls': client,
+      'advertise-client-urls': client,
+      'listen-peer-urls': peer,
+      'initial-advertise-peer-urls': peer,
+      'initial-cluster': `default=${peer}`,
+    });
+    await makeCertificates(this.directory);
+    await makeKubeconfigs(this.directory, this.server);
+    const [ca, cert, key] = await Promise.all(
+      ['ca.crt', 'admin.crt', 'admin.key'].map((file) => readFile(join(this.directory, file))),
+    );
+    if (ca !== undefined && cert !== undefined && key !== undefined) this.#credentials = { ca, cert, key };
+    await this.startApiServer();
+    await this.#answers('/api/v1/namespaces/default');
+    if (!options.withControllers) return;
+    this.#spawn('kube-controller-manager', {
+      ...this.#clientFlags('controller-manager'),
+      'service-account-private-key-file': 'sa.key',
+      'root-ca-file': 'ca.crt',
+      'cluster-signing-cert-file': 'ca.crt',
+      'cluster-signing-key-file': 'ca.key',
+      'use-service-account-credentials': true,
+    });
+    this.#spawn('kube-scheduler', this.#clientFlags('scheduler'));
+    await this.#answers('/api/v1/namespaces/default/serviceaccounts/default');
+  }
+
+  /** Flags that all clients of the API server take; no port of their own, no leader election. */
+  #clientFlags(user: User): Flags {
+    const file = kubeconfigFile(this.directory, user);
+    return {
+      kubeconfig: file,
+      'authentication-kubeconfig': file,
+      'authorization-kubeconfig': file,
+      'leader-elect': false,
+      'secure-port': 0,
+    };
+  }
+
+  /** Starts the API server (again, on the same port, with what etcd holds) and waits until it is ready. */
+  async startApiServer(): Promise<void> {
+    this.#spawn('kube-apiserver', {
+      'etcd-servers': `http://127.0.0.1:${this.#etcdPorts[0]}`,
+      'bind-address': '127.0.0.1',
+      'advertise-address': '127.0.0.1',
+      'secure-port': this.port,
+      'endpoint-reconciler-type': 'none',
+      'cert-dir': this.directory,
+      'tls-cert-file': 'apiserver.crt',
+      'tls-private-key-file': 'apiserver.key',
+      'client-ca-file': 'ca.crt',
+      'service-account-issuer': 'https://kubernetes.default.svc',
+      'service-account-key-file': 'sa.pub',
+      'service-account-signing-key-file': 'sa.key',
+      'authorization-mode': 'Node,RBAC',
+      'enable-admission-plugins': 'NodeRestriction',
+      'service-cluster-ip-range': '10.0.0.0/24',
+    });
+    await this.#answers('/readyz');
+  }
+
+  /** Ends the API server alone, as a crash does; etcd keeps what it held. */
+  async stopApiServer(): Promise<void> {
+    await this.#children.get('kube-apiserver')?.kill();
+  }
+
+  /** Ends all its programs and removes its directory. Does nothing the second time. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#children.values()].map((child) => child.kill()));
+    this.kill();
+  }
+
+  /** As `stop()`, without waiting: for an exit hook. */
+  kill(): void {
+    for (const child of this.#children.values()) child.signal('SIGKILL');
+    rmSync(this.directory, { recursive: true, force: true, maxRetries: 5, retryDelay: 20 });
+    live.delete(this);
+  }
+
+  /**
+   * Runs kubectl as the administrator.
+   * @param options `input` is its standard input, for `-f -`
+   * @returns its standard output
+   * @throws CommandError with what it wrote to standard error
+   */
+  kubectl(args: readonly string[], options: Pick<RunOptions, 'input'> = {}): Promise<string> {
+    const common = ['--kubeconfig', this.kubeconfig, '--cache-dir', join(this.directory, 'kubectl')];
+    return run(this.#kubectl, [...common, ...args], options);
+  }
+
+  /** Applies objects given as JavaScript values, in order. */
+  async apply(...objects: readonly object[]): Promise<void> {
+    await this.kubectl(['apply', '-f', '-'], {
+      input: objects.map((object) => JSON.stringify(object)).join('\n---\n'),
+    });
+  }
+
+  /** Creates our CRD and waits until its resource is served. */
+  async installCrd(): Promise<void> {
+    await this.kubectl(['create', '-f', crdFile]);
+    await this.kubectl(['wait', '--for=condition=Established', '-f', crdFile, '--timeout=30s']);
+  }
+
+  /**
+   * A token of a service account, as a pod's projected volume holds one.
+   * @param boundPod the token dies with this pod, which must exist and run under that service account
+   */
+  async createServiceAccountToken(
+    namespace: string,
+    serviceAccount: string,
+    options: { readonly boundPod?: { readonly name: string; readonly uid: string } } = {},
+  ): Promise<string> {
+    const { boundPod } = options;
+    const bound =
+      boundPod === undefined
+        ? []
+        : ['--bound-object-kind=Pod', `--bound-object-name=${boundPod.name}`, `--bound-object-uid=${boundPod.uid}`];
+    return (await this.kubectl(['create', 'token', serviceAccount, '-n', namespace, ...bound])).trim();
+  }
+
+  #spawn(name: ProgramName, flags: Flags): void {
+    const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+    const options = { logFile: join(this.directory, `${name}.log`), directory: this.directory };
+    this.#children.set(name, new Child(name, join(this.#programs, name), args, options));
+  }
+
+  /** Waits until the API server answers the path with 200. */
+  async #answers(path: string): Promise<void> {
+    const deadlineMs = performance.now() + startTimeoutMs;
+    for (;;) {
+      if ((await this.#status(path)) === 200) return;
+      const dead = [...this.#children.values()].find((child) => !child.running);
+      const tooLate = performance.now() > deadlineMs;
+      if (dead !== undefined || tooLate) {
+        const child = dead ?? this.#children.get('kube-apiserver');
+        const what = dead === undefined ? `did not answer ${path} in ${startTimeoutMs / 1000} s` : 'ended';
+        throw new Error(`${child?.name} ${what}:\n${child?.lastLines()}`);
+      }
+      await new Promise((resolve) => setTimeout(resolve, pollMs));
+    }
+  }
+
+  #status(path: string): Promise<number | undefined> {
+    return new Promise((resolve) => {
+      const asked = request(`${this.server}${path}`, { ...this.#credentials, agent: false, timeout: 2_000 });
+      asked.on('response', (response) => {
+        response.resume();
+        resolve(response.statusCode);
+      });
+      asked.on('timeout', () => asked.destroy());
+      asked.on('error', () => resolve(undefined));
+      asked.end();
+    });
+  }
+}
+
+/** Three ports of 127.0.0.1 that nobody listens on, below those that the system gives to outgoing connections. */
+async function freePorts(): Promise<readonly [number, number, number]> {
+  return [await freePort(), await freePort(), await freePort()];
+}
+
+async function freePort(): Promise<number> {
+  for (;;) {
+    const port = 16_000 + Math.floor(Math.random() * 16_000);
+    const free = await new Promise<boolean>((resolve) => {
+      const server = createServer();
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
+    });
+    if (free) return port;
+  }
+}
+
+function watch(plane: ControlPlane): void {
+  if (live.size === 0) {
+    process.removeListener('exit', killAll);
+    process.on('exit', killAll);
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.removeListener(signal, exitOnSignal);
+      process.on(signal, exitOnSignal);
+    }
+  }
+  live.add(plane);
+}
+
+function killAll(): void {
+  for (const plane of live) plane.kill();
+}
+
+/** A signal would end the process without its exit hooks; whoever handles the signal too decides instead. */
+function exitOnSignal(signal: NodeJS.Signals): void {
+  if (process.listenerCount(signal) === 1) process.exit(1);
+}
