@@ -1,0 +1,237 @@
+/**
+ * Requests to the API server over node:https, with the address, TLS options and credentials of a KubeConfig. The
+ * generated client isn't used: it decodes every object into classes, and its watch swallows errors (O10).
+ *
+ * Every request has a deadline, and connections are kept alive between requests; a KubeConfig's own agent, without
+ * keep-alive, is used only where it leads through a proxy.
+ */
+import http from 'node:http';
+import https from 'node:https';
+import type { KubeConfig } from '@kubernetes/client-node';
+
+export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** An answer of the API server that is no success: its Status object, as far as it could be read. */
+export class ApiError extends Error {
+  override readonly name = 'ApiError';
+  /** The HTTP status, or the `code` of an ERROR event in a watch. */
+  readonly status: number;
+  /** Machine-readable, as `AlreadyExists`; empty where the server gave none. */
+  readonly reason: string;
+  /** How long the server asks to be left alone, in milliseconds. */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(status: number, reason: string, message: string, retryAfterMs?: number) {
+    super(message);
+    this.status = status;
+    this.reason = reason;
+    this.retryAfterMs = retryAfterMs;
+  }
+
+  /** From the Status object of a failed request or of a watch's ERROR event. */
+  static from(status: unknown, code: number, context: string, retryAfterHeader?: string): ApiError {
+    const { code: ownCode, reason, message, details } = statusFields(status);
+    const seconds = Number(retryAfterHeader ?? details?.retryAfterSeconds ?? Number.NaN);
+    const retryAfterMs = seconds >= 0 ? seconds * 1000 : undefined;
+    return new ApiError(ownCode ?? code, reason ?? '', `${context}: ${message ?? `status ${code}`}`, retryAfterMs);
+  }
+}
+
+interface StatusFields {
+  readonly code?: number;
+  readonly reason?: string;
+  readonly message?: string;
+  readonly details?: { readonly retryAfterSeconds?: number };
+}
+
+function statusFields(status: unknown): StatusFields {
+  return typeof status === 'object' && status !== null ? status : {};
+}
+
+interface Request {
+  readonly method: 'GET' | 'POST' | 'PATCH';
+  readonly path: string;
+  readonly query?: Query;
+  readonly body?: object;
+  readonly contentType?: string;
+  /** From the first byte sent to the last received. */
+  readonly deadlineMs: number;
+  readonly signal: AbortSignal;
+}
+
+const requestDeadlineMs = 30_000;
+const idleConnectionMs = 30_000;
+const watchKeepAliveMs = 15_000;
+/** The server refuses objects above about 1.5 MB; JSON in a watch event is at most a few times that. */
+const lineBytesMax = 16 * 1024 * 1024;
+
+export class ApiClient {
+  readonly #config: KubeConfig;
+  readonly #server: URL;
+  readonly #proxied: boolean;
+  readonly #agent: http.Agent | https.Agent;
+  readonly #userAgent: string;
+
+  /** `config` must name a current cluster (else an Error that says so); `userAgent` stands in the audit log. */
+  constructor(config: KubeConfig, userAgent: string) {
+    const cluster = config.getCurrentCluster();
+    if (cluster === null) {
+      throw new Error('the kubeconfig has no current cluster: set current-context, or name one with a cluster');
+    }
+    this.#config = config;
+    this.#server = new URL(cluster.server);
+    this.#proxied = cluster.proxyUrl !== undefined && cluster.proxyUrl !== '';
+    const options = { keepAlive: true, timeout: idleConnectionMs };
+    this.#agent = this.#server.protocol === 'http:' ? new http.Agent(options) : new https.Agent(options);
+    this.#userAgent = userAgent;
+  }
+
+  /** The decoded answer to a GET. Throws ApiError on an answer that is no success, Error on a broken connection. */
+  get(path: string, query: Query, signal: AbortSignal): Promise<unknown> {
+    return this.#exchange({ method: 'GET', path, query, deadlineMs: requestDeadlineMs, signal });
+  }
+
+  /** Makes an object that must not exist yet (else ApiError, 409 AlreadyExists), and returns it as stored. */
+  create(path: string, query: Query, object: object, signal: AbortSignal): Promise<unknown> {
+    const contentType = 'application/json';
+    return this.#exchange({
+      method: 'POST',
+      path,
+      query,
+      body: object,
+      contentType,
+      deadlineMs: requestDeadlineMs,
+      signal,
+    });
+  }
+
+  /** Server-side apply under a field manager, taking over what others own; returns the object as stored. */
+  apply(path: string, fieldManager: string, object: object, signal: AbortSignal): Promise<unknown> {
+    const query = { fieldManager, force: true };
+    const contentType = 'application/apply-patch+yaml';
+    return this.#exchange({
+      method: 'PATCH',
+      path,
+      query,
+      body: object,
+      contentType,
+      deadlineMs: requestDeadlineMs,
+      signal,
+    });
+  }
+
+  /**
+   * The complete lines of a streaming answer, as they come; what follows the last line end when the stream ends is
+   * dropped (a server that dies cuts lines). Throws as `get`, and when the stream breaks or outlives `deadlineMs`.
+   */
+  async *lines(path: string, query: Query, deadlineMs: number, signal: AbortSignal): AsyncGenerator<string> {
+    const response = await this.#send({ method: 'GET', path, query, deadlineMs, signal });
+    response.socket.setKeepAlive(true, watchKeepAliveMs);
+    response.setEncoding('utf8');
+    let rest = '';
+    for await (const chunk of response) {
+      const lines = (rest + String(chunk)).split('\n');
+      rest = lines.pop() ?? '';
+      if (rest.length > lineBytesMax) throw new Error(`${path}: a line of over ${lineBytesMax} bytes in the stream`);
+      yield* lines;
+    }
+  }
+
+  /** Ends the connections that wait for a next request. */
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #exchange(request: Request): Promise<unknown> {
+    const response = await this.#send(request);
+    return parseJson(await text(response), `${request.method} ${request.path}`);
+  }
+
+  async #send(request: Request): Promise<http.IncomingMessage> {
+    const headers: http.OutgoingHttpHeaders = { accept: 'application/json', 'user-agent': this.#userAgent };
+    const body = request.body === undefined ? undefined : JSON.stringify(request.body);
+    if (body !== undefined) {
+      headers['content-type'] = request.contentType;
+      headers['content-length'] = Buffer.byteLength(body);
+    }
+    const options: https.RequestOptions = { method: request.method, headers };
+    // Adds the credentials to these headers; a token file is read again when it may have changed.
+    await this.#config.applyToHTTPSOptions(options);
+    if (!this.#proxied) options.agent = this.#agent;
+    const response = await respond(this.#url(request), options, body, request);
+    const status = response.statusCode ?? 0;
+    if (status >= 200 && status < 300) return response;
+    throw await failure(response, status, `${request.method} ${request.path}`);
+  }
+
+  #url(request: Request): URL {
+    const base = this.#server.pathname.replace(/\/+$/, '');
+    const url = new URL(`${base}${request.path}`, this.#server);
+    for (const [name, value] of Object.entries(request.query ?? {})) {
+      if (value !== undefined) url.searchParams.set(name, String(value));
+    }
+    return url;
+  }
+}
+
+/** Sends one request and waits for the answer's head. The deadline and the signal hold until the answer's end. */
+function respond(
+  url: URL,
+  options: https.RequestOptions,
+  body: string | undefined,
+  { deadlineMs, signal, method, path }: Request,
+): Promise<http.IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    if (signal.aborted) {
+      reject(new Error(`${method} ${path}: stopped`));
+      return;
+    }
+    const request = (url.protocol === 'http:' ? http : https).request(url, options);
+    let answered: http.IncomingMessage | undefined;
+    const end = (reason: string): void => {
+      const error = new Error(`${method} ${path}: ${reason}`);
+      if (answered === undefined) request.destroy(error);
+      else answered.destroy(error);
+    };
+    const onAbort = (): void => end('stopped');
+    const timer = setTimeout(() => end(`not done in ${deadlineMs} ms`), deadlineMs);
+    signal.addEventListener('abort', onAbort, { once: true });
+    request.once('close', () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', onAbort);
+    });
+    request.on('error', reject);
+    request.once('response', (response) => {
+      answered = response;
+      resolve(response);
+    });
+    request.end(body);
+  });
+}
+
+async function failure(response: http.IncomingMessage, status: number, context: string): Promise<ApiError> {
+  const body = await text(response);
+  let parsed: unknown;
+  try {
+    parsed = JSON.parse(body);
+  } catch {
+    // A proxy's or a dying server's answer: plain text.
+    parsed = { message: body.slice(0, 200).trim() || `status ${status}` };
+  }
+  return ApiError.from(parsed, status, context, response.headers['retry-after']);
+}
+
+async function text(response: http.IncomingMessage): Promise<string> {
+  response.setEncoding('utf8');
+  let all = '';
+  for await (const chunk of response) all += String(chunk);
+  return all;
+}
+
+function parseJson(body: string, context: string): unknown {
+  try {
+    return JSON.parse(body);
+  } catch (error) {
+    throw new Error(`${context}: the answer is no JSON: ${body.slice(0, 200)}`, { cause: error });
+  }
+}

@@ -1,0 +1,239 @@
+/**
+ * The operator. For each WalStorage it keeps a ConfigMap with the rendered configuration, a Role and RoleBinding that
+ * let its pods report, and the status; it makes nothing else, and deletes nothing.
+ *
+ *     reflectors ──► keys ──► queue ──► reconciler: observe ─► plan (pure) ─► apply      per key one at a time
+ *     WalStorages, labelled Pods, our ConfigMaps, Roles, RoleBindings
+ *
+ * | file | what |
+ * |---|---|
+ * | `reflector.ts`, `client.ts` | copies of the API's objects, and the requests |
+ * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
+ * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `usage.ts` | what should be: pure |
+ * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
+ *
+ * Every event only names a WalStorage that is to be looked at. What a sidecar reports is looked at after a moment, so
+ * that the reports of many pods become one write of the totals.
+ */
+import type { Logger } from 'pino';
+import type { ApiClient } from './client.ts';
+import { managedByLabel, operatorName } from './desired.ts';
+import {
+  type ConfigMap,
+  collectionPath,
+  configMaps,
+  type KubernetesObject,
+  keyOf,
+  type Pod,
+  pods,
+  type Resource,
+  type Role,
+  type RoleBinding,
+  roleBindings,
+  roles,
+  storageLabel,
+  type WalStorage,
+  walStorages,
+} from './kubernetes.ts';
+import { WorkQueue } from './queue.ts';
+import { type Caches, Reconciler, type Slot } from './reconciler.ts';
+import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
+
+export interface OperatorOptions {
+  readonly client: ApiClient;
+  /** Empty: all. */
+  readonly namespaces: readonly string[];
+  /** Stands in each rendered file as `rendered_by`. */
+  readonly version: string;
+  readonly logger: Logger;
+  /** Told of each reconcile that has ended. */
+  readonly onReconciled?: (seconds: number, error: unknown) => void;
+  readonly timings?: ReflectorTimings;
+}
+
+const workers = 4;
+const queueBackoff = { firstMs: 250, maxMs: 60_000 };
+const reportsDelayMs = 500;
+
+/** The reflectors of one namespace, or of all. */
+interface Watches {
+  readonly storage: Reflector<WalStorage>;
+  readonly pod: Reflector<Pod>;
+  readonly configMap: Reflector<ConfigMap>;
+  readonly role: Reflector<Role>;
+  readonly roleBinding: Reflector<RoleBinding>;
+}
+
+export class Operator {
+  readonly queue: WorkQueue;
+  readonly #options: OperatorOptions;
+  readonly #reconciler: Reconciler;
+  /** By namespace; one under the empty name where all are watched. */
+  readonly #watches: ReadonlyMap<string, Watches>;
+  #signal: AbortSignal = AbortSignal.abort();
+
+  constructor(options: OperatorOptions) {
+    const { client, logger, version } = options;
+    this.#options = options;
+    const scopes = options.namespaces.length > 0 ? [...new Set(options.namespaces)] : [''];
+    this.#watches = new Map(scopes.map((scope) => [scope, this.#watchesOf(scope === '' ? undefined : scope)]));
+    this.#reconciler = new Reconciler({
+      client,
+      caches: this.#caches(),
+      operatorVersion: version,
+      logger,
+      now: () => new Date(),
+    });
+    this.queue = new WorkQueue({
+      work: (key) => this.#work(key),
+      onFailure: (key, err, failures, waitMs) =>
+        logger.warn({ key, err, failures, waitMs: Math.round(waitMs) }, 'reconcile failed'),
+      workers,
+      backoff: queueBackoff,
+    });
+  }
+
+  /** All reflectors, for health and metrics. */
+  get reflectors(): Reflector<KubernetesObject>[] {
+    return [...this.#watches.values()].flatMap((watches) => Object.values(watches));
+  }
+
+  /** Whether every resource has been listed once: only then is anything written. */
+  get synced(): boolean {
+    return this.reflectors.every((reflector) => reflector.synced);
+  }
+
+  /** Works until the signal; resolves when all that ran has ended. */
+  async run(signal: AbortSignal): Promise<void> {
+    this.#signal = signal;
+    const running = this.reflectors.map((reflector) => reflector.run(signal));
+    await Promise.race([Promise.all(this.reflectors.map((reflector) => reflector.whenSynced)), ...running]);
+    if (!signal.aborted) {
+      this.#options.logger.info({ namespaces: this.#options.namespaces }, 'operator works');
+      this.queue.start();
+    }
+    await Promise.all(running);
+    await this.queue.shutdown();
+  }
+
+  async #work(key: string): Promise<number | undefined> {
+    const startMs = performance.now();
+    const ended = (error: unknown): void => this.#options.onReconciled?.((performance.now() - startMs) / 1000, error);
+    try {
+      const againMs = await this.#reconciler.reconcile(key, this.#signal);
+      ended(undefined);
+      return againMs;
+    } catch (error) {
+      ended(error);
+      throw error;
+    }
+  }
+
+  #watchesOf(namespace: string | undefined): Watches {
+    const reflect = <T extends KubernetesObject>(
+      resource: Resource,
+      labelSelector: string | undefined,
+      onChange: (change: Change<T>) => void,
+      more: { trim?: (object: T) => T; indexBy?: (object: T) => string | undefined } = {},
+    ): Reflector<T> => {
+      const { client, logger, timings } = this.#options;
+      const path = collectionPath(resource, namespace);
+      return new Reflector<T>({
+        client,
+        path,
+        logger,
+        onChange,
+        ...(labelSelector === undefined ? {} : { labelSelector }),
+        ...(timings === undefined ? {} : { timings }),
+        ...more,
+      });
+    };
+    const ours = `${managedByLabel}=${operatorName}`;
+    const onOwned = (change: Change<KubernetesObject>): void => this.#onOwned(change);
+    return {
+      storage: reflect<WalStorage>(walStorages, undefined, (change) => this.#onStorage(change), { trim: trimStorage }),
+      pod: reflect<Pod>(pods, storageLabel, (change) => this.#onPod(change), { trim: trimPod, indexBy: storageKeyOf }),
+      configMap: reflect<ConfigMap>(configMaps, ours, onOwned, { trim: trimOwned }),
+      role: reflect<Role>(roles, ours, onOwned, { trim: trimOwned }),
+      roleBinding: reflect<RoleBinding>(roleBindings, ours, onOwned, { trim: trimOwned }),
+    };
+  }
+
+  #caches(): Caches {
+    const watchesOf = (key: string): Watches | undefined =>
+      this.#watches.get('') ?? this.#watches.get(key.slice(0, key.indexOf('/')));
+    return {
+      storage: (key) => watchesOf(key)?.storage.get(key),
+      podsOf: (key) => watchesOf(key)?.pod.indexed(key) ?? [],
+      configMap: (key) => watchesOf(key)?.configMap.get(key),
+      role: (key) => watchesOf(key)?.role.get(key),
+      roleBinding: (key) => watchesOf(key)?.roleBinding.get(key),
+      refresh: (slot: Slot, object) => watchesOf(keyOf(object))?.[slot].refresh(object),
+    };
+  }
+
+  /** A new spec is worked on at once; what only moved the status, after a moment. */
+  #onStorage({ object, previous }: Change<WalStorage>): void {
+    if (previous?.metadata.uid === object.metadata.uid && previous.metadata.generation === object.metadata.generation) {
+      this.queue.addAfter(keyOf(object), reportsDelayMs);
+    } else {
+      this.queue.add(keyOf(object));
+    }
+  }
+
+  /** A pod's label can be changed, so both the old and the new WalStorage are looked at. */
+  #onPod({ object, previous }: Change<Pod>): void {
+    for (const pod of [object, previous]) {
+      const key = pod === undefined ? undefined : storageKeyOf(pod);
+      if (key !== undefined) this.queue.add(key);
+    }
+  }
+
+  /** What we own is named after its WalStorage, whatever has become of its labels. */
+  #onOwned({ object }: Change<KubernetesObject>): void {
+    this.queue.add(keyOf(object).replace(/-walstorage$/, ''));
+  }
+}
+
+/** The key of the WalStorage that a pod's label names. */
+function storageKeyOf(pod: Pod): string | undefined {
+  const name = pod.metadata.labels?.[storageLabel];
+  return name === undefined ? undefined : `${pod.metadata.namespace}/${name}`;
+}
+
+/** Of the assignments in the status, which may be many, nothing is read here; of the managers only the names. */
+function trimStorage({ metadata, spec, status }: WalStorage): WalStorage {
+  const managedFields = metadata.managedFields?.map(({ manager = '', subresource = '' }) => ({ manager, subresource }));
+  const trimmed = { metadata: managedFields === undefined ? metadata : { ...metadata, managedFields }, spec };
+  if (status === undefined) return trimmed;
+  const entries = status.pods?.map((entry) => {
+    const { assignments: _, ...kept } = entry;
+    return kept;
+  });
+  return { ...trimmed, status: entries === undefined ? status : { ...status, pods: entries } };
+}
+
+function trimPod({ metadata, spec, status }: Pod): Pod {
+  const { serviceAccountName, volumes } = spec;
+  const conditions = status?.conditions?.filter(({ type }) => type === 'Ready');
+  return {
+    metadata: trimMetadata(metadata),
+    spec: {
+      ...(serviceAccountName === undefined ? {} : { serviceAccountName }),
+      ...(volumes === undefined ? {} : { volumes }),
+    },
+    status: {
+      ...(status?.phase === undefined ? {} : { phase: status.phase }),
+      ...(conditions === undefined ? {} : { conditions }),
+    },
+  };
+}
+
+function trimOwned<T extends KubernetesObject>(object: T): T {
+  return { ...object, metadata: trimMetadata(object.metadata) };
+}
+
+function trimMetadata(metadata: KubernetesObject['metadata']): KubernetesObject['metadata'] {
+  const { managedFields: _, ...kept } = metadata;
+  return kept;
+}

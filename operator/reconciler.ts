@@ -1,0 +1,152 @@
+/**
+ * One reconcile of one WalStorage: read from the caches, plan, write. It never asks what event led to it.
+ *
+ * | it meets | it does |
+ * |---|---|
+ * | an object to be created that exists (409) | reads it, plans again with it: ours after all, or `NameTaken` |
+ * | an object refused for good (4xx) | writes that into the status, then fails, to be tried again later |
+ * | a status bound to a version that has passed (409) | plans again shortly, when the cache has caught up |
+ * | a WalStorage that is gone, or being deleted | nothing: owner references do the rest |
+ */
+import type { Logger } from 'pino';
+import { applyObject, applyStatus, pruneEntry } from './apply.ts';
+import { type ApiClient, ApiError } from './client.ts';
+import { type LiveObjects, ownedName } from './desired.ts';
+import {
+  asObject,
+  type ConfigMap,
+  type KubernetesObject,
+  keyOf,
+  objectPath,
+  type Pod,
+  type Role,
+  type RoleBinding,
+  type WalStorage,
+} from './kubernetes.ts';
+import { type ObjectAction, type Observed, type Plan, plan } from './plan.ts';
+
+export type Slot = keyof LiveObjects | 'storage';
+
+/** What a reconcile reads: copies that the reflectors keep. */
+export interface Caches {
+  /** `namespace/name`. */
+  storage(key: string): WalStorage | undefined;
+  /** The pods that bear the label of the WalStorage `namespace/name`. */
+  podsOf(key: string): Pod[];
+  configMap(key: string): ConfigMap | undefined;
+  role(key: string): Role | undefined;
+  roleBinding(key: string): RoleBinding | undefined;
+  /** Takes what the API answered to a write, before its event arrives. */
+  refresh(slot: Slot, object: KubernetesObject): void;
+}
+
+export interface ReconcilerOptions {
+  readonly client: ApiClient;
+  readonly caches: Caches;
+  readonly operatorVersion: string;
+  readonly logger: Logger;
+  readonly now: () => Date;
+}
+
+const conflictAgainMs = 250;
+
+export class Reconciler {
+  readonly #options: ReconcilerOptions;
+
+  constructor(options: ReconcilerOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * Brings the WalStorage `key` where it should be. Returns in how many milliseconds to look again, where no event
+   * would tell; rejects with what stopped it.
+   */
+  async reconcile(key: string, signal: AbortSignal): Promise<number | undefined> {
+    const observed = this.#observe(key);
+    if (observed === undefined) return undefined;
+    try {
+      return await this.#carryOut(observed, signal);
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+      await this.#finish(observed, plan({ ...observed, refusal: error.message }), signal);
+      throw error;
+    }
+  }
+
+  #observe(key: string): Observed | undefined {
+    const { caches, operatorVersion, now } = this.#options;
+    const storage = caches.storage(key);
+    if (storage === undefined || storage.metadata.deletionTimestamp !== undefined) return undefined;
+    const owned = `${storage.metadata.namespace}/${ownedName(storage)}`;
+    const configMap = caches.configMap(owned);
+    const role = caches.role(owned);
+    const roleBinding = caches.roleBinding(owned);
+    const live = {
+      ...(configMap === undefined ? {} : { configMap }),
+      ...(role === undefined ? {} : { role }),
+      ...(roleBinding === undefined ? {} : { roleBinding }),
+    };
+    return { storage, pods: caches.podsOf(key), live, refusal: undefined, operatorVersion, now: now() };
+  }
+
+  async #carryOut(observed: Observed, signal: AbortSignal): Promise<number | undefined> {
+    const planned = plan(observed);
+    for (const action of planned.objects) {
+      const found = await this.#write(action, signal);
+      // At most once for each kind: the object is there from now on.
+      if (found !== undefined) {
+        return await this.#carryOut({ ...observed, live: { ...observed.live, [action.slot]: found } }, signal);
+      }
+    }
+    return await this.#finish(observed, planned, signal);
+  }
+
+  /** Writes an object. Returns the one that is there where it was to be created. */
+  async #write(action: ObjectAction, signal: AbortSignal): Promise<KubernetesObject | undefined> {
+    const { client, caches, logger } = this.#options;
+    const { kind, metadata } = action.object;
+    const target = { kind, namespace: metadata.namespace, name: metadata.name };
+    try {
+      caches.refresh(action.slot, await applyObject(client, action, signal));
+      logger.info(target, action.uid === undefined ? 'created' : 'applied');
+      return undefined;
+    } catch (error) {
+      if (error instanceof ApiError && error.reason === 'AlreadyExists' && action.uid === undefined) {
+        const path = objectPath(action.resource, metadata.namespace, metadata.name);
+        return asObject(await client.get(path, {}, signal));
+      }
+      if (error instanceof ApiError && isRefusal(error)) {
+        throw new ApiError(error.status, error.reason, `${kind} ${metadata.name} was refused: ${error.message}`);
+      }
+      throw error;
+    }
+  }
+
+  /** Prunes, and writes the status. */
+  async #finish({ storage }: Observed, planned: Plan, signal: AbortSignal): Promise<number | undefined> {
+    const { client, caches, logger } = this.#options;
+    const key = keyOf(storage);
+    for (const prune of planned.prunes) {
+      const stored = await pruneEntry(client, storage, prune, signal);
+      if (stored === undefined) continue;
+      caches.refresh('storage', stored);
+      logger.info({ key, ...prune }, 'removed the entry of a pod that is gone');
+    }
+    if (planned.status === undefined) return planned.againMs;
+    try {
+      caches.refresh('storage', await applyStatus(client, storage, planned.status, signal));
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 404) return undefined;
+      if (error instanceof ApiError && error.status === 409) return conflictAgainMs;
+      throw error;
+    }
+    logger.debug({ key }, 'status written');
+    return planned.againMs;
+  }
+}
+
+/** An answer that trying again at once won't change: a missing right, an admission policy, a quota. */
+function isRefusal(error: unknown): error is ApiError {
+  if (!(error instanceof ApiError)) return false;
+  return [400, 403, 422].includes(error.status);
+}
