@@ -25,6 +25,8 @@ type Environment = Readonly<Record<string, string | undefined>>;
 export interface Parsed {
   /** There exactly if there are no problems. */
   readonly configuration?: Configuration;
+  /** The key paths of our sections that stand in the file (`storage.wal_config.linger_ms`); all others have defaults. */
+  readonly written: ReadonlySet<string>;
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 }
@@ -37,7 +39,7 @@ export interface Parsed {
 export function parse(text: string, environment: Environment): Parsed {
   const report: Report = { problems: [], warnings: [] };
   const document = readDocument(text, report);
-  if (document === undefined) return report;
+  if (document === undefined) return { written: new Set(), ...report };
   const newerFile = isRendered(document);
   const root = new TableReader(document, '', report);
   const renderedBy = newerFile ? readRenderedBy(root) : undefined;
@@ -50,11 +52,13 @@ export function parse(text: string, environment: Environment): Parsed {
     .filter((section) => section !== walSection)
     .flatMap((section) => readOtherSection(storage, section, report, newerFile) ?? []);
   const read = readComponents(wal, others, environment, report);
-  const written = [wal, ...others].flatMap((section) => section.written.map((url) => url.written));
+  const sections = [wal, ...others];
+  const writtenUrls = sections.flatMap((section) => section.written.map((url) => url.written));
   const urls = [...read.components.values()].flatMap((component) => component.urls);
-  const urlOptions = readUrlOptions(storage, written, urls, newerFile);
-  if (report.problems.length > 0) return report;
-  return { configuration: { ...read, urlOptions, renderedBy }, ...report };
+  const urlOptions = readUrlOptions(storage, writtenUrls, urls, newerFile);
+  const written = new Set(sections.flatMap(({ table }) => Object.keys(table.table).map((key) => table.keyPath(key))));
+  if (report.problems.length > 0) return { written, ...report };
+  return { configuration: { ...read, urlOptions, renderedBy }, written, ...report };
 }
 
 /**
@@ -68,7 +72,7 @@ export async function load(file: string, environment: Environment): Promise<Pars
     const reason = error instanceof Error ? error.message : String(error);
     const remedy = 'name a readable TOML file with --config FILE or WALSTORAGE_CONFIG';
     const problem = `the configuration file cannot be read: ${reason}`;
-    return { problems: [{ keyPath: '', value: shorten(file), problem, remedy }], warnings: [] };
+    return { written: new Set(), problems: [{ keyPath: '', value: shorten(file), problem, remedy }], warnings: [] };
   }
 }
 
