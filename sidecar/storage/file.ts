@@ -13,6 +13,7 @@
  * A step that finds its work done (a directory that exists, a file that is gone) syncs all the same: who did it may
  * have died, or not have come, before the sync. A file whose write or sync failed is never used again (R3): its
  * temporary name is removed, and the next attempt makes another. What a crash leaves behind bears a temporary name.
+ * A change whose last step, the sync of a directory, fails may have happened and may yet be undone by a power cut.
  */
 import { hostname } from 'node:os';
 import { setTimeout } from 'node:timers/promises';

@@ -5,12 +5,12 @@
  * answer is due. If it dies, every call fails with `EIO`: what its last writes did is unknown.
  */
 import { SHARE_ENV, Worker } from 'node:worker_threads';
-import { type AppendFile, systemError, type WriteOutcome } from './filesystem.ts';
+import type { AppendFile, WriteOutcome } from './filesystem.ts';
 import type { LogReply, LogRequest, LogWorkerData } from './log-messages.ts';
 import { ownMemory, sendableParts } from './parts.ts';
 
-/** Small: the thread's code is a loop, and the bytes it writes are outside its heap. */
-const resourceLimits = { maxOldGenerationSizeMb: 16, maxYoungGenerationSizeMb: 1, codeRangeSizeMb: 4, stackSizeMb: 1 };
+/** Small: the thread's code is a loop, and the bytes it writes are outside its heap; room for a long list of parts. */
+const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1, codeRangeSizeMb: 4, stackSizeMb: 1 };
 
 /** In a checkout Node runs the TypeScript; the compiler rewrites imports to `.js`, but not this address. */
 const workerAddress = import.meta.url.endsWith('.ts')
@@ -31,14 +31,14 @@ export class LogThread {
     this.#files += 1;
     const file = this.#files;
     const succeed = async (request: LogRequest) => {
-      const { error } = outcome(await this.#ask(request), path);
+      const { error } = outcome(await this.#ask(request));
       if (error) throw error;
     };
     await succeed({ file, operation: 'create', path });
     return {
       write: async (parts, position, synced) => {
         const sent = sendableParts(parts);
-        return outcome(await this.#ask({ file, operation: 'write', parts: sent, position, synced }), path);
+        return outcome(await this.#ask({ file, operation: 'write', parts: sent, position, synced }));
       },
       sync: () => succeed({ file, operation: 'sync' }),
       truncate: (bytes) => succeed({ file, operation: 'truncate', bytes }),
@@ -94,9 +94,7 @@ export class LogThread {
   }
 }
 
-function outcome({ bytes, error }: LogReply, path: string): WriteOutcome {
+function outcome({ bytes, error }: LogReply): WriteOutcome {
   if (!error) return { bytes, error: undefined };
-  const thrown = systemError(error.code ?? 'EIO', 'write', path);
-  thrown.message = error.message;
-  return { bytes, error: thrown };
+  return { bytes, error: Object.assign(new Error(error.message), { code: error.code }) };
 }

@@ -6,7 +6,7 @@
  * after a failed sync, a later one that succeeds says nothing about the bytes before.
  */
 import { systemCode } from '../errors.ts';
-import type { AppendFile } from './filesystem.ts';
+import { type AppendFile, systemError } from './filesystem.ts';
 import type { LogFile } from './storage.ts';
 
 type State = 'ready' | 'busy' | 'full' | 'failed' | 'closed';
@@ -67,6 +67,13 @@ export class FileLog implements LogFile {
     this.#unsynced = false;
   }
 
+  /** The file below was made under a temporary name, and its errors name that or none. */
+  #located(error: unknown): unknown {
+    const code = systemCode(error);
+    if (code === undefined) return error;
+    return Object.assign(systemError(code, 'write', this.#path), { cause: error });
+  }
+
   async #exclusively(allowed: readonly State[], change: () => Promise<void>): Promise<void> {
     if (!allowed.includes(this.#state)) throw new Error(`${this.#path} cannot be written: ${reasons[this.#state]}`);
     this.#state = 'busy';
@@ -74,7 +81,7 @@ export class FileLog implements LogFile {
       await change();
     } catch (error) {
       this.#leave('failed');
-      throw error;
+      throw this.#located(error);
     }
     this.#leave('ready');
   }
