@@ -4,7 +4,7 @@
  * and then writing is creation if absent. A file that cannot be understood is damaged, never absent.
  */
 import { systemCode, WalError } from '../errors.ts';
-import type { Storage } from '../storage/storage.ts';
+import type { DirectoryStorage } from './deadline.ts';
 import { escapeCollection } from './directory-name.ts';
 import { parseJsonObject } from './json-object.ts';
 
@@ -24,7 +24,7 @@ export type StoredCollectionFile =
   | { readonly kind: 'damaged'; readonly reason: string };
 
 /** What stands in a collection's directory. Storage errors other than absence pass through. */
-export async function readCollectionFile(storage: Storage, directory: string): Promise<StoredCollectionFile> {
+export async function readCollectionFile(storage: DirectoryStorage, directory: string): Promise<StoredCollectionFile> {
   const path = `${directory}/${collectionFileName}`;
   try {
     return parseCollectionFile(await storage.read(path), directory, `${storage.url}/${path}`);
@@ -61,7 +61,7 @@ export function parseCollectionFile(content: Buffer, directory: string, where: s
  * Makes the collection's directory and file durable, if absent, and returns the content in force: the one given, or
  * the one that an earlier attempt with an unknown outcome left (E14). DAMAGED when what stands there cannot be understood.
  */
-export async function createCollectionFile(storage: Storage, file: CollectionFile): Promise<CollectionFile> {
+export async function createCollectionFile(storage: DirectoryStorage, file: CollectionFile): Promise<CollectionFile> {
   const directory = escapeCollection(file.collection);
   await storage.createDirectory(directory);
   const stored = await readCollectionFile(storage, directory);

@@ -1,9 +1,35 @@
 import { WalError } from '../errors.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** How long one call to a URL may take, as the states of a URL say. */
+export const deadlineMsDefault = 30_000;
+
+/** The part of a URL's storage that directories and small files need. */
+export type DirectoryStorage = Pick<
+  Storage,
+  'url' | 'list' | 'listFiles' | 'read' | 'createDirectory' | 'publish' | 'remove' | 'removeDirectory' | 'syncDirectory'
+>;
 
 /**
- * The promise's result, or UNAVAILABLE when it takes over `limitMs`: a hung mount must not hold up the other URLs.
- * What was begun may still end later. `what` is the beginning of the error's sentence.
+ * The same storage, each of whose calls fails with UNAVAILABLE after `limitMs`: a hung mount must not hold up the other
+ * URLs. What was begun may still end later.
  */
+export function withDeadline(storage: DirectoryStorage, limitMs: number): DirectoryStorage {
+  const { url } = storage;
+  return {
+    url,
+    list: (directory) => within(limitMs, `Listing ${url}/${directory}`, storage.list(directory)),
+    listFiles: (directory) => within(limitMs, `Listing ${url}/${directory}`, storage.listFiles(directory)),
+    read: (path) => within(limitMs, `Reading ${url}/${path}`, storage.read(path)),
+    createDirectory: (path) => within(limitMs, `Making ${url}/${path}`, storage.createDirectory(path)),
+    publish: (path, parts) => within(limitMs, `Writing ${url}/${path}`, storage.publish(path, parts)),
+    remove: (path, names) => within(limitMs, `Removing files from ${url}/${path}`, storage.remove(path, names)),
+    removeDirectory: (path) => within(limitMs, `Removing ${url}/${path}`, storage.removeDirectory(path)),
+    syncDirectory: (path) => within(limitMs, `Syncing ${url}/${path}`, storage.syncDirectory(path)),
+  };
+}
+
+/** The promise's result, or UNAVAILABLE when it takes over `limitMs`. `what` begins the error's sentence. */
 export async function within<T>(limitMs: number, what: string, promise: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_resolve, reject) => {

@@ -2,12 +2,12 @@
  * Discovery: what one URL holds, by listing its subdirectories, with or without `_collection.json`: there is no central
  * record. A directory that cannot be listed is an error, never an empty one (R6).
  */
-import type { Storage } from '../storage/storage.ts';
+
+import { isTemporaryName } from '../storage/file.ts';
 import { readCollectionFile } from './collection-file.ts';
+import type { DirectoryStorage } from './deadline.ts';
 import { unescapeDirectory } from './directory-name.ts';
 
-/** The directory of the commit journal in a WAL URL: the system's, but not temporary. */
-const journalDirectory = '_journal';
 /** `_collection.json` files read at once. */
 const readsMax = 16;
 
@@ -27,18 +27,18 @@ export interface Discovery {
   readonly collections: Found[];
   /** Names that the escape rule cannot produce (`lost+found`), and what is neither file nor directory: left alone. */
   readonly foreign: string[];
-  /** Directories of the system other than the journal: never collections. */
+  /** Files that a dead process left in the URL's own directory: safe to remove once the URL is locked. */
   readonly temporary: string[];
 }
 
 /** Lists a URL. Storage errors pass through: nothing is known then about what the URL holds. */
-export async function discover(storage: Storage): Promise<Discovery> {
+export async function discover(storage: DirectoryStorage): Promise<Discovery> {
   const directories: string[] = [];
   const foreign: string[] = [];
   const temporary: string[] = [];
   for (const { name, kind } of await storage.list('')) {
     const what = unescapeDirectory(name).kind;
-    if (kind === 'directory' && what === 'system' && name !== journalDirectory) temporary.push(name);
+    if (kind === 'file' && isTemporaryName(name)) temporary.push(name);
     else if (kind === 'directory' && (what === 'collection' || what === 'hashed')) directories.push(name);
     else if (kind !== 'file' && what !== 'system') foreign.push(name);
   }
@@ -50,7 +50,7 @@ export async function discover(storage: Storage): Promise<Discovery> {
   return { collections, foreign, temporary };
 }
 
-async function inspect(storage: Storage, directory: string): Promise<Found> {
+async function inspect(storage: DirectoryStorage, directory: string): Promise<Found> {
   const stored = await readCollectionFile(storage, directory);
   if (stored.kind === 'present') return { directory, ...stored.file };
   const name = unescapeDirectory(directory);

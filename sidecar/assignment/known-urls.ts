@@ -12,7 +12,7 @@
 import { asWalError, systemCode, WalError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Component, ManagedUrl } from './assignment.ts';
-import { within } from './deadline.ts';
+import { deadlineMsDefault, withDeadline, within } from './deadline.ts';
 import { type Judgement, judge, type Observation, type Verdict } from './membership.ts';
 import { type NamedUrl, readUrlFile, type UrlFile, writeUrlFile } from './url-file.ts';
 
@@ -24,8 +24,6 @@ export interface KnownUrlsOptions {
   /** How long one URL may take to answer until it is Unavailable. */
   readonly deadlineMs?: number;
 }
-
-const deadlineMsDefault = 30_000;
 
 interface Slot {
   readonly managed: ManagedUrl;
@@ -155,6 +153,7 @@ export class KnownUrls {
   async recheck(managed: ManagedUrl): Promise<boolean> {
     return await this.#exclusively(async () => {
       const slot = this.#slot(managed);
+      if (slot.verdict.kind === 'forgotten') return false;
       await this.#observe(slot);
       this.#judge(slot);
       if (isAdmitted(slot)) await this.#lock(slot);
@@ -166,12 +165,12 @@ export class KnownUrls {
   }
 
   async #observe(slot: Slot): Promise<void> {
-    const { storage, url, state, reason } = slot.managed;
+    const { storage, state, reason } = slot.managed;
     if (state === 'Pending') slot.content = { kind: 'pending' };
     else if (storage === undefined) slot.content = { kind: 'unread', reason };
     else {
       await this.#attempt(slot, async () => {
-        const file = await within(this.#deadlineMs(), `Reading ${url}`, readUrlFile(storage));
+        const file = await readUrlFile(withDeadline(storage, this.#deadlineMs()));
         slot.content = file === undefined ? { kind: 'none' } : { kind: 'file', file };
       });
     }
@@ -181,8 +180,10 @@ export class KnownUrls {
     const { storage, url } = slot.managed;
     if (storage === undefined || slot.locked) return;
     await this.#attempt(slot, async () => {
-      await within(this.#deadlineMs(), `Locking ${url}`, this.#options.lock(storage));
-      slot.locked = true;
+      const locking = this.#options.lock(storage).then(() => {
+        slot.locked = true;
+      });
+      await within(this.#deadlineMs(), `Locking ${url}`, locking);
     });
     // Until the lock was held, another sidecar may have written.
     if (slot.locked) await this.#observe(slot);
@@ -205,7 +206,7 @@ export class KnownUrls {
     const file = this.#wanted(stored?.id ?? this.#options.newId());
     if (storage === undefined || (!always && stored !== undefined && isSame(stored, file))) return;
     try {
-      await within(this.#deadlineMs(), `Writing ${url}`, writeUrlFile(storage, file));
+      await writeUrlFile(withDeadline(storage, this.#deadlineMs()), file);
     } catch (error) {
       throw asWalError(
         error,

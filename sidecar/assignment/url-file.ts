@@ -3,8 +3,8 @@
  * something (E25). Replaced atomically.
  */
 import { systemCode, WalError } from '../errors.ts';
-import type { Storage } from '../storage/storage.ts';
 import { type Component, components } from './assignment.ts';
+import type { DirectoryStorage } from './deadline.ts';
 import { isJsonObject, parseJsonObject } from './json-object.ts';
 
 export const urlFileName = '_url.json';
@@ -28,7 +28,7 @@ export interface UrlFile {
 }
 
 /** The URL's file, or undefined when there is none. DAMAGED when it cannot be understood; storage errors pass through. */
-export async function readUrlFile(storage: Storage): Promise<UrlFile | undefined> {
+export async function readUrlFile(storage: DirectoryStorage): Promise<UrlFile | undefined> {
   let content: Buffer;
   try {
     content = await storage.read(urlFileName);
@@ -40,7 +40,7 @@ export async function readUrlFile(storage: Storage): Promise<UrlFile | undefined
 }
 
 /** Replaces the URL's file, durably. */
-export async function writeUrlFile(storage: Storage, file: UrlFile): Promise<void> {
+export async function writeUrlFile(storage: DirectoryStorage, file: UrlFile): Promise<void> {
   const { id, component, affinityWasFalse, others, forgotten } = file;
   const content = { id, component, affinity_was_false: affinityWasFalse, others, forgotten };
   await storage.publish(urlFileName, [Buffer.from(`${JSON.stringify(content, undefined, 2)}\n`)]);
