@@ -21,25 +21,8 @@ import {
 } from './filesystem.ts';
 import { Random } from './random.ts';
 import { blockBytes, SimulatedDirectory, SimulatedFile, type SimulatedNode } from './simulated-node.ts';
+import { type SimulatedOperation, SimulatedSteps } from './simulated-steps.ts';
 import type { StoredEntry, StoredReader } from './storage.ts';
-
-export type SimulatedOperation =
-  | 'list'
-  | 'stat'
-  | 'mkdir'
-  | 'rmdir'
-  | 'open'
-  | 'read'
-  | 'create'
-  | 'write'
-  | 'sync'
-  | 'truncate'
-  | 'close'
-  | 'rename'
-  | 'unlink'
-  | 'syncDirectory'
-  | 'lock'
-  | 'space';
 
 export interface SimulationOptions {
   /** Decides the order of calls under way, and what the call at `crashAt` still did. */
@@ -50,118 +33,84 @@ export interface SimulationOptions {
   readonly capacityBytes?: number;
 }
 
-/** One call under way. */
-interface Step {
-  readonly operation: SimulatedOperation;
-  readonly path: string;
-  /** Carries it out, and settles its promise. */
-  readonly run: () => void;
-  /** What it may have done when the machine stops in it. */
-  readonly interrupt: (random: Random) => void;
-}
-
-/** How a call ends other than by its effect. */
-interface Deviations {
-  readonly onFault?: () => void;
-  readonly onCrash?: () => void;
-}
-
-interface Selection {
-  readonly operation: SimulatedOperation;
-  readonly pattern: RegExp;
-}
-
 const unboundedBytes = 2 ** 50;
 
 export class SimulatedFileSystem implements FileSystem {
-  /** Resolves when the machine has stopped. */
-  readonly stopped: Promise<void>;
   /** Room for file content; may be changed at any time. */
   capacityBytes: number;
   readonly #options: SimulationOptions;
   readonly #root: SimulatedDirectory;
-  readonly #random: Random;
+  readonly #steps: SimulatedSteps;
   readonly #locks = new Map<SimulatedFile, string>();
-  readonly #faults: (Selection & { readonly code: string })[] = [];
-  readonly #holds = new Set<Selection>();
-  readonly #steps: Step[] = [];
-  #turnIsDue = false;
-  #operations = 0;
-  #crashAt = Number.POSITIVE_INFINITY;
-  #isStopped = false;
-  #announceStop: () => void;
 
   /** An empty file system, but for its root; `root` is for `crash` and `kill`. */
   constructor(options: SimulationOptions, root = new SimulatedDirectory()) {
     this.#options = options;
     this.#root = root;
-    this.#random = new Random(options.seed);
+    this.#steps = new SimulatedSteps(new Random(options.seed), options.shuffled ?? false);
     this.capacityBytes = options.capacityBytes ?? unboundedBytes;
-    const { promise, resolve } = Promise.withResolvers<void>();
-    this.stopped = promise;
-    this.#announceStop = resolve;
   }
 
   /** The number of primitive calls carried out. */
   get operations(): number {
-    return this.#operations;
+    return this.#steps.count;
+  }
+
+  /** Resolves when the machine has stopped. */
+  get stopped(): Promise<void> {
+    return this.#steps.stopped;
   }
 
   /** The machine stops in the call that makes `operations` reach `operation`. */
   crashAt(operation: number): void {
-    this.#crashAt = operation;
+    this.#steps.stopAt(operation);
   }
 
   /** The next call of this operation on a path that `pattern` matches fails with `code`; several wait for their turn. */
   failNext(operation: SimulatedOperation, pattern: RegExp, code: string): void {
-    this.#faults.push({ operation, pattern, code });
+    this.#steps.failNext({ operation, pattern }, code);
   }
 
   /** Calls of this operation on matching paths wait until the returned function is called. */
   hold(operation: SimulatedOperation, pattern: RegExp): () => void {
-    const held = { operation, pattern };
-    this.#holds.add(held);
-    return () => {
-      this.#holds.delete(held);
-      this.#schedule();
-    };
+    return this.#steps.hold({ operation, pattern });
   }
 
   /** Stops the machine, if it has not stopped; the disk as it may be afterwards, another one for each seed. */
   crash(seed: number): SimulatedFileSystem {
-    this.#stop();
+    this.#steps.stop();
     return this.#successor(seed, this.#root.afterCrash(new Random(seed)));
   }
 
   /** Ends the process alone: the same files under a new one. Not to be crashed or killed again: the new one is. */
   kill(seed: number): SimulatedFileSystem {
-    this.#stop();
+    this.#steps.stop();
     return this.#successor(seed, this.#root);
   }
 
   async list(directory: string): Promise<StoredEntry[]> {
-    return await this.#step('list', directory, () => {
+    return await this.#steps.take('list', directory, () => {
       const found = this.#directory('scandir', directory);
       return found.names.map((name) => ({ name, kind: found.get(name)?.kind ?? 'other' }));
     });
   }
 
   async stat(path: string): Promise<FileStatus> {
-    return await this.#step('stat', path, () => {
+    return await this.#steps.take('stat', path, () => {
       const node = this.#node('stat', path);
       return { kind: node.kind, bytes: node.kind === 'file' ? node.length : 0 };
     });
   }
 
   async createDirectory(directory: string): Promise<void> {
-    await this.#step('mkdir', directory, () => {
+    await this.#steps.take('mkdir', directory, () => {
       const { parent, name } = this.#vacancy('mkdir', directory);
       parent.add(name, new SimulatedDirectory());
     });
   }
 
   async removeDirectory(directory: string): Promise<void> {
-    await this.#step('rmdir', directory, () => {
+    await this.#steps.take('rmdir', directory, () => {
       const node = this.#directory('rmdir', directory);
       if (node.names.length > 0) throw systemError('ENOTEMPTY', 'rmdir', directory);
       const { parent, name } = this.#place('rmdir', directory);
@@ -170,11 +119,11 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async open(path: string): Promise<StoredReader> {
-    const file = await this.#step('open', path, () => this.#file('open', path));
+    const file = await this.#steps.take('open', path, () => this.#file('open', path));
     return {
       bytes: file.length,
-      read: (offset, length) => this.#step('read', path, () => file.read(offset, length)),
-      close: () => this.#step('close', path, () => undefined),
+      read: (offset, length) => this.#steps.take('read', path, () => file.read(offset, length)),
+      close: () => this.#steps.take('close', path, () => undefined),
     };
   }
 
@@ -193,7 +142,7 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async createAppendFile(path: string): Promise<AppendFile> {
-    const file = await this.#step('create', path, () => {
+    const file = await this.#steps.take('create', path, () => {
       const { parent, name } = this.#vacancy('open', path);
       const created = new SimulatedFile();
       parent.add(name, created);
@@ -202,14 +151,14 @@ export class SimulatedFileSystem implements FileSystem {
     const onFault = () => file.failSync();
     return {
       write: (parts, position, synced) => this.#write(path, file, parts, position, synced),
-      sync: () => this.#step('sync', path, () => file.sync(), { onFault }),
-      truncate: (bytes) => this.#step('truncate', path, () => file.truncate(bytes)),
-      close: () => this.#step('close', path, () => undefined),
+      sync: () => this.#steps.take('sync', path, () => file.sync(), { onFault }),
+      truncate: (bytes) => this.#steps.take('truncate', path, () => file.truncate(bytes)),
+      close: () => this.#steps.take('close', path, () => undefined),
     };
   }
 
   async rename(from: string, to: string): Promise<void> {
-    await this.#step('rename', from, () => {
+    await this.#steps.take('rename', from, () => {
       const node = this.#node('rename', from);
       const source = this.#place('rename', from);
       const target = this.#place('rename', to);
@@ -220,7 +169,7 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async unlink(path: string): Promise<void> {
-    await this.#step('unlink', path, () => {
+    await this.#steps.take('unlink', path, () => {
       const file = this.#file('unlink', path);
       const { parent, name } = this.#place('unlink', path);
       parent.remove(name, file);
@@ -228,11 +177,11 @@ export class SimulatedFileSystem implements FileSystem {
   }
 
   async syncDirectory(directory: string): Promise<void> {
-    await this.#step('syncDirectory', directory, () => this.#directory('open', directory).sync());
+    await this.#steps.take('syncDirectory', directory, () => this.#directory('open', directory).sync());
   }
 
   async tryLock(path: string, text: string): Promise<FileLock | LockHolder> {
-    return await this.#step('lock', path, () => {
+    return await this.#steps.take('lock', path, () => {
       const { parent, name } = this.#place('open', path);
       if (!parent.get(name)) parent.add(name, new SimulatedFile());
       const file = this.#file('open', path);
@@ -241,13 +190,13 @@ export class SimulatedFileSystem implements FileSystem {
       this.#locks.set(file, text);
       file.truncate(0);
       file.write(Buffer.from(text), 0);
-      const release = () => this.#step('lock', path, () => void this.#locks.delete(file));
+      const release = () => this.#steps.take('lock', path, () => void this.#locks.delete(file));
       return { held: true, release };
     });
   }
 
   async space(directory: string): Promise<{ freeBytes: number; totalBytes: number }> {
-    return await this.#step('space', directory, () => {
+    return await this.#steps.take('space', directory, () => {
       this.#directory('statfs', directory);
       return { freeBytes: this.#freeBytes(), totalBytes: this.capacityBytes };
     });
@@ -272,7 +221,7 @@ export class SimulatedFileSystem implements FileSystem {
     };
     const effect = () => {
       const bytes = writeWhatFits();
-      const fault = synced ? this.#takeFault('sync', path) : undefined;
+      const fault = synced ? this.#steps.takeFault('sync', path) : undefined;
       if (fault) {
         file.failSync();
         return { bytes: 0, error: fault };
@@ -281,85 +230,11 @@ export class SimulatedFileSystem implements FileSystem {
       return { bytes, error: bytes < totalBytes ? systemError('ENOSPC', 'write', path) : undefined };
     };
     try {
-      return await this.#step('write', path, effect, { onCrash: () => void writeWhatFits() });
+      return await this.#steps.take('write', path, effect, { onCrash: () => void writeWhatFits() });
     } catch (error) {
       if (!(error instanceof Error)) throw error;
       return { bytes: 0, error };
     }
-  }
-
-  #step<Value>(
-    operation: SimulatedOperation,
-    path: string,
-    effect: () => Value,
-    { onFault, onCrash = effect }: Deviations = {},
-  ): Promise<Value> {
-    const { promise, resolve, reject } = Promise.withResolvers<Value>();
-    const run = () => {
-      try {
-        const fault = this.#takeFault(operation, path);
-        if (fault) {
-          onFault?.();
-          throw fault;
-        }
-        resolve(effect());
-      } catch (error) {
-        reject(error);
-      }
-    };
-    const interrupt = (random: Random) => {
-      const outcome = [() => undefined, effect, onCrash][random.below(3)];
-      try {
-        outcome?.();
-      } catch {
-        // It failed as it would have anyway, and nobody is there to be told.
-      }
-    };
-    this.#steps.push({ operation, path, run, interrupt });
-    this.#schedule();
-    return promise;
-  }
-
-  #schedule(): void {
-    if (this.#turnIsDue || this.#isStopped) return;
-    this.#turnIsDue = true;
-    setImmediate(() => this.#turn());
-  }
-
-  #turn(): void {
-    this.#turnIsDue = false;
-    const step = this.#takeStep();
-    if (!step) return;
-    this.#operations += 1;
-    if (this.#operations >= this.#crashAt) {
-      step.interrupt(this.#random);
-      this.#stop();
-      return;
-    }
-    step.run();
-    this.#schedule();
-  }
-
-  #takeStep(): Step | undefined {
-    if (this.#isStopped) return undefined;
-    const ready = this.#steps.filter(
-      (step) => ![...this.#holds].some((held) => matches(held, step.operation, step.path)),
-    );
-    const step = ready[this.#options.shuffled ? this.#random.below(ready.length) : 0];
-    if (step) this.#steps.splice(this.#steps.indexOf(step), 1);
-    return step;
-  }
-
-  #takeFault(operation: SimulatedOperation, path: string): Error | undefined {
-    const index = this.#faults.findIndex((fault) => matches(fault, operation, path));
-    const fault = index < 0 ? undefined : this.#faults.splice(index, 1)[0];
-    return fault && systemError(fault.code, operation, path);
-  }
-
-  #stop(): void {
-    this.#isStopped = true;
-    this.#steps.length = 0;
-    this.#announceStop();
   }
 
   #successor(seed: number, root: SimulatedDirectory): SimulatedFileSystem {
@@ -412,10 +287,6 @@ export class SimulatedFileSystem implements FileSystem {
     if (place.parent.get(place.name)) throw systemError('EEXIST', operation, path);
     return place;
   }
-}
-
-function matches({ operation, pattern }: Selection, calledOperation: SimulatedOperation, path: string): boolean {
-  return operation === calledOperation && pattern.test(path);
 }
 
 function namesOf(path: string): string[] {
