@@ -160,6 +160,11 @@ export const refusals: readonly Refusal[] = [
     says: /supported values: "RoundRobin", "Hash", "LoadBalanced"/,
   },
   {
+    wrong: 'collections that move between URLs',
+    object: storage(withWal({ collectionAffinity: false })),
+    says: /write collectionAffinity: true, or remove the line/,
+  },
+  {
     wrong: 'a memoryFlushSize that is no quantity',
     object: storage(withWal({ memoryFlushSize: '1 MB' })),
     says: /write a positive number of whole bytes/,

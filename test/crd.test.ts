@@ -78,7 +78,9 @@ test('O7: a URL that holds collections cannot be removed; an empty one can', asy
   assert.match(await refusal(storage(withUrls(second), 'used'), ['apply']), removed);
   await cluster.apply(storage(withUrls(first), 'used'));
   await cluster.apply(storage({ ...withUrls(second), viper: { urls: [{ url: first }] } }, 'used'));
-  // The status itself may change freely, and then the URL may go.
+  // The status itself may change freely, also where it tells of a URL that the spec lacks; then the URL may go.
+  const gone = { url: 's3://bucket/gone', collections: 1, bytes: 1, available: 1 };
+  await applyStatus('walstorage-operator', 'used', { urls: [gone] });
   await applyStatus('walstorage-operator', 'used', { urls: [] });
   await cluster.apply(storage(withUrls(second), 'used'));
 });

@@ -2,7 +2,11 @@
 import { mkdir, mkdtemp, open, readdir, rename, rm, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
-import { waitForLock } from 'fs-native-extensions';
+import { setTimeout } from 'node:timers/promises';
+import { tryLock } from 'fs-native-extensions';
+
+/** How often a lock that another process holds is tried again; a build takes minutes. */
+const lockPollMs = 250;
 
 /** Ours below `$XDG_CACHE_HOME`, else below `~/.cache`. */
 export function cacheDirectory(): string {
@@ -21,7 +25,7 @@ export async function cached(name: string, make: (directory: string) => Promise<
   await mkdir(root, { recursive: true });
   const lock = await open(join(root, `${name}.lock`), 'a');
   try {
-    await waitForLock(lock.fd);
+    while (!tryLock(lock.fd)) await setTimeout(lockPollMs);
     if (await exists(wanted)) return wanted;
     const prefix = `${name}.unfinished-`;
     const leftovers = (await readdir(root)).filter((entry) => entry.startsWith(prefix));

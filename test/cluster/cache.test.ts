@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, test } from 'node:test';
+import { cacheDirectory, cached } from './cache.ts';
+
+const inherited = process.env['XDG_CACHE_HOME'];
+let root: string;
+before(async () => {
+  root = await mkdtemp(join(tmpdir(), 'walstorage-cache-'));
+  process.env['XDG_CACHE_HOME'] = root;
+});
+after(async () => {
+  if (inherited === undefined) delete process.env['XDG_CACHE_HOME'];
+  else process.env['XDG_CACHE_HOME'] = inherited;
+  await rm(root, { recursive: true });
+});
+
+test('two that want one directory at a time make it once, and both get it whole', async () => {
+  let made = 0;
+  const make = async (directory: string): Promise<void> => {
+    made++;
+    await writeFile(join(directory, 'program'), 'whole');
+  };
+  const found = await Promise.all([cached('tool', make), cached('tool', make)]);
+  assert.equal(made, 1);
+  assert.equal(found[0], join(cacheDirectory(), 'tool'));
+  assert.equal(found[1], found[0]);
+  assert.equal(await readFile(join(found[0], 'program'), 'utf8'), 'whole');
+});
+
+test('what could not be made is absent, leaves nothing behind, and is tried again', async () => {
+  const failing = cached('broken', async (directory) => {
+    await writeFile(join(directory, 'half'), '');
+    throw new Error('no compiler');
+  });
+  await assert.rejects(failing, /no compiler/);
+  await assert.rejects(access(join(cacheDirectory(), 'broken')));
+  assert.deepEqual(
+    (await readdir(cacheDirectory())).filter((name) => name.includes('unfinished')),
+    [],
+  );
+  await access(await cached('broken', () => Promise.resolve()));
+});
