@@ -1,9 +1,10 @@
 /**
- * The writes of a plan. Objects first, then entries of gone pods, then the status: once, and only if it differs.
+ * The writes of a plan: all by server-side apply. Objects first, then entries of gone pods, then the status: once, and
+ * only if it differs.
  *
- * What exists is changed by server-side apply under our field manager, bound to the uid that was read, so that another
- * object that took its place is not touched. What doesn't exist is created by POST, under the same manager: an apply
- * would merge into whatever somebody made under our name since we looked; a POST fails with AlreadyExists.
+ * An apply merges into whatever bears the name. So that only ours is ever touched, the apply of an object that exists is
+ * bound to the uid that was read, and that of one that doesn't to a version that no object has: the API server then
+ * creates it, or answers Conflict if somebody has made one of that name meanwhile.
  */
 import type { WalStorageStatus } from '../crds/walstorage.generated.ts';
 import { type ApiClient, ApiError } from './client.ts';
@@ -11,7 +12,6 @@ import { operatorName } from './desired.ts';
 import {
   apiVersion,
   asObject,
-  collectionPath,
   type KubernetesObject,
   objectPath,
   type Pod,
@@ -23,19 +23,19 @@ import {
 import { type ObjectAction, type PruneAction, type StatusAction } from './plan.ts';
 import { isFinished } from './usage.ts';
 
-/** Creates or changes an object; returns it as stored. ApiError AlreadyExists where one to be created is there. */
+/** etcd's first revision, before any object. */
+const versionOfNothing = '1';
+
+/** Creates or changes an object; returns it as stored. ApiError Conflict where one to be created is there. */
 export async function applyObject(
   client: ApiClient,
   { resource, object, uid }: ObjectAction,
   signal: AbortSignal,
 ): Promise<KubernetesObject> {
   const { namespace, name } = object.metadata;
-  if (uid === undefined) {
-    const path = collectionPath(resource, namespace);
-    return asObject(await client.create(path, { fieldManager: operatorName }, object, signal));
-  }
-  const bound = { ...object, metadata: { ...object.metadata, uid } };
-  return asObject(await client.apply(objectPath(resource, namespace, name), operatorName, bound, signal));
+  const bound = uid === undefined ? { resourceVersion: versionOfNothing } : { uid };
+  const body = { ...object, metadata: { ...object.metadata, ...bound } };
+  return asObject(await client.apply(objectPath(resource, namespace, name), operatorName, body, signal));
 }
 
 /**

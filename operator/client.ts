@@ -16,7 +16,7 @@ export class ApiError extends Error {
   override readonly name = 'ApiError';
   /** The HTTP status, or the `code` of an ERROR event in a watch. */
   readonly status: number;
-  /** Machine-readable, as `AlreadyExists`; empty where the server gave none. */
+  /** Machine-readable, as `Conflict`; empty where the server gave none. */
   readonly reason: string;
   /** How long the server asks to be left alone, in milliseconds. */
   readonly retryAfterMs: number | undefined;
@@ -49,7 +49,7 @@ function statusFields(status: unknown): StatusFields {
 }
 
 interface Request {
-  readonly method: 'GET' | 'POST' | 'PATCH';
+  readonly method: 'GET' | 'PATCH';
   readonly path: string;
   readonly query?: Query;
   readonly body?: object;
@@ -91,33 +91,12 @@ export class ApiClient {
     return this.#exchange({ method: 'GET', path, query, deadlineMs: requestDeadlineMs, signal });
   }
 
-  /** Makes an object that must not exist yet (else ApiError, 409 AlreadyExists), and returns it as stored. */
-  create(path: string, query: Query, object: object, signal: AbortSignal): Promise<unknown> {
-    const contentType = 'application/json';
-    return this.#exchange({
-      method: 'POST',
-      path,
-      query,
-      body: object,
-      contentType,
-      deadlineMs: requestDeadlineMs,
-      signal,
-    });
-  }
-
   /** Server-side apply under a field manager, taking over what others own; returns the object as stored. */
   apply(path: string, fieldManager: string, object: object, signal: AbortSignal): Promise<unknown> {
     const query = { fieldManager, force: true };
     const contentType = 'application/apply-patch+yaml';
-    return this.#exchange({
-      method: 'PATCH',
-      path,
-      query,
-      body: object,
-      contentType,
-      deadlineMs: requestDeadlineMs,
-      signal,
-    });
+    const deadlineMs = requestDeadlineMs;
+    return this.#exchange({ method: 'PATCH', path, query, body: object, contentType, deadlineMs, signal });
   }
 
   /**

@@ -111,7 +111,7 @@ export class Reconciler {
       logger.info(target, action.uid === undefined ? 'created' : 'applied');
       return undefined;
     } catch (error) {
-      if (error instanceof ApiError && error.reason === 'AlreadyExists' && action.uid === undefined) {
+      if (error instanceof ApiError && error.status === 409 && action.uid === undefined) {
         const path = objectPath(action.resource, metadata.namespace, metadata.name);
         return asObject(await client.get(path, {}, signal));
       }

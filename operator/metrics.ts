@@ -1,0 +1,89 @@
+/** The operator's metrics, in a registry of their own. Base units; no label grows with the cluster's objects. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { ApiError } from './client.ts';
+import type { Operator } from './operator.ts';
+
+const prefix = 'proximadb_wal_operator_';
+const reconcileSecondsBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
+
+export class OperatorMetrics {
+  readonly registry = new Registry();
+  readonly #seconds: Histogram;
+  readonly #errors: Counter;
+
+  constructor() {
+    const registers = [this.registry];
+    collectDefaultMetrics({ register: this.registry, prefix });
+    this.#seconds = new Histogram({
+      name: `${prefix}reconcile_duration_seconds`,
+      help: 'Time of a reconcile',
+      buckets: reconcileSecondsBuckets,
+      registers,
+    });
+    this.#errors = new Counter({
+      name: `${prefix}reconcile_errors_total`,
+      help: 'Reconciles that failed, by the reason that the API server gave, or connection',
+      labelNames: ['reason'],
+      registers,
+    });
+  }
+
+  /** A reconcile took so long, and ended with this error, or undefined. */
+  reconciled(seconds: number, error: unknown): void {
+    this.#seconds.observe(seconds);
+    if (error === undefined) return;
+    this.#errors.inc({ reason: error instanceof ApiError ? error.reason || String(error.status) : 'connection' });
+  }
+
+  /** Adds what is read from the operator whenever metrics are asked for. */
+  observe(operator: Operator): void {
+    const registers: Registry[] = [];
+    const labelNames = ['path'] as const;
+    const queueDepth: Gauge = new Gauge({
+      name: `${prefix}queue_depth`,
+      help: 'WalStorages that wait for a worker',
+      registers,
+      collect: () => queueDepth.set(operator.queue.depth),
+    });
+    const watchAge: Gauge<'path'> = new Gauge({
+      name: `${prefix}watch_age_seconds`,
+      help: 'Since the API server last sent anything on a watch, bookmarks included',
+      labelNames,
+      registers,
+      collect: () => {
+        for (const { path, counts } of operator.reflectors) {
+          if (counts.lastHeardMs > 0) watchAge.set({ path }, (Date.now() - counts.lastHeardMs) / 1000);
+        }
+      },
+    });
+    const objects: Gauge<'path'> = new Gauge({
+      name: `${prefix}watched_objects`,
+      help: 'Objects in the copy of a watch',
+      labelNames,
+      registers,
+      collect: () => {
+        for (const { path, size } of operator.reflectors) objects.set({ path }, size);
+      },
+    });
+    const events = watchEvents.map(([event, help]) => {
+      const counter: Counter<'path'> = new Counter({
+        name: `${prefix}watch_${event}_total`,
+        help,
+        labelNames: ['path'],
+        registers,
+        collect: () => {
+          counter.reset();
+          for (const { path, counts } of operator.reflectors) counter.inc({ path }, counts[event]);
+        },
+      });
+      return counter;
+    });
+    for (const metric of [queueDepth, watchAge, objects, ...events]) this.registry.registerMetric(metric);
+  }
+}
+
+const watchEvents = [
+  ['lists', 'Full lists'],
+  ['watches', 'Watches begun'],
+  ['failures', 'Lists and watches that failed'],
+] as const;
