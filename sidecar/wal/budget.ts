@@ -1,0 +1,37 @@
+/**
+ * The bound on unflushed bytes over all collections (`global_flush_threshold`, E6, E7). Each URL is guaranteed its share,
+ * threshold ÷ URLs; beyond its share a URL may use what is free as long as it can flush, so that what it borrowed comes back.
+ */
+export class MemoryBudget {
+  readonly limitBytes: number;
+  readonly #shareBytes: number;
+  readonly #usedBytes: number[];
+  #totalBytes = 0;
+
+  constructor(limitBytes: number, urls: number) {
+    this.limitBytes = limitBytes;
+    this.#shareBytes = Math.floor(limitBytes / Math.max(1, urls));
+    this.#usedBytes = Array.from({ length: urls }, () => 0);
+  }
+
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  /** Bytes over the level at which flushing of the largest collections begins: 75 % of the bound. */
+  get excessBytes(): number {
+    return Math.max(0, this.#totalBytes - 0.75 * this.limitBytes);
+  }
+
+  /** Whether `bytes` more may be taken for the URL at `index`. */
+  admits(index: number, bytes: number, canFlush: boolean): boolean {
+    if (this.#totalBytes + bytes > this.limitBytes) return false;
+    return canFlush || (this.#usedBytes[index] ?? 0) + bytes <= this.#shareBytes;
+  }
+
+  /** Takes (or, negative, gives back) bytes for the URL at `index`. */
+  add(index: number, bytes: number): void {
+    this.#usedBytes[index] = (this.#usedBytes[index] ?? 0) + bytes;
+    this.#totalBytes += bytes;
+  }
+}

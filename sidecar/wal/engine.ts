@@ -1,0 +1,415 @@
+/**
+ * The WAL engine: collections by name over the committers of their URLs. What each part promises stands at the top of its file:
+ * committer (group commit), flusher (segments), reader, recovery, epoch. This file ties them together and does what concerns
+ * a collection's life: its creation, checkpoint and drop.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Logger } from 'pino';
+import type { Assignment, ManagedUrl } from '../assignment/assignment.ts';
+import { escapeCollection } from '../assignment/directory-name.ts';
+import type { AssignmentService } from '../assignment/service.ts';
+import type { WalConfiguration } from '../config/configuration.ts';
+import { asWalError, systemCode, WalError } from '../errors.ts';
+import { dropRecord } from '../journal/frame.ts';
+import { MemoryBudget } from './budget.ts';
+import { Collection } from './collection.ts';
+import { type Clock, Committer } from './committer.ts';
+import { type OldJournal, startEpoch } from './epoch.ts';
+import { Flusher, journalFileBytesMax } from './flusher.ts';
+import { exportEntries, measureEntries, readEntries } from './reader.ts';
+import { deleteDirectory, recover, type UnfinishedDrop } from './recovery.ts';
+import type { AppendDone, CollectionStatistics, ReadOptions, Wal, WalEntry } from './wal.ts';
+
+/** A URL that was full is tried again so often, and counts as having room from the lesser of these two on. */
+const probeMs = 1_000;
+const roomBytes = 64 * 1024 * 1024;
+const roomShare = 0.1;
+/** E24: at shutdown only what fits into this is flushed. */
+const shutdownFlushMs = 1_000;
+const flushesAtOnce = 8;
+
+export interface EngineOptions {
+  readonly urls: readonly ManagedUrl[];
+  readonly configuration: WalConfiguration;
+  readonly assignments: AssignmentService;
+  readonly clock: Clock;
+  readonly logger: Logger;
+}
+
+/** An append whose collection isn't there yet, or is being dropped. */
+interface EarlyAppend {
+  readonly nextSequence: number | undefined;
+  readonly fields: readonly Buffer[];
+  readonly done: AppendDone;
+}
+
+export class WalEngine implements Wal {
+  readonly committers: readonly Committer[];
+  readonly flusher: Flusher;
+  readonly budget: MemoryBudget;
+  readonly #options: EngineOptions;
+  readonly #collections = new Map<string, Collection>();
+  readonly #early = new Map<string, EarlyAppend[]>();
+  readonly #oldJournals = new Map<Committer, OldJournal>();
+  /** Storage of dropped incarnations that is still to be deleted, by name. */
+  readonly #deletions = new Map<string, Deletion>();
+  readonly #timers: NodeJS.Timeout[] = [];
+
+  private constructor(options: EngineOptions) {
+    this.#options = options;
+    const { configuration, urls } = options;
+    this.budget = new MemoryBudget(configuration.globalFlushThresholdBytes, urls.length);
+    this.committers = urls.map((managed) => this.#committerOf(managed));
+    this.flusher = new Flusher({
+      configuration,
+      committers: this.committers,
+      budget: this.budget,
+      logger: options.logger,
+    });
+  }
+
+  /** Recovers what lies under the URLs; resolves when every URL is recovered or declared to be in another state. */
+  static async open(options: EngineOptions): Promise<WalEngine> {
+    const engine = new WalEngine(options);
+    await engine.#recover();
+    return engine;
+  }
+
+  append(name: string, nextSequence: number | undefined, fields: readonly Buffer[], done: AppendDone): void {
+    const collection = this.#collections.get(name);
+    const isReady = collection !== undefined && !collection.isDropping;
+    if (isReady) collection.home.append(collection, nextSequence, fields, done);
+    else this.#appendEarly(name, { nextSequence, fields, done });
+  }
+
+  async read(name: string, from: number, options: ReadOptions): Promise<WalEntry[] | undefined> {
+    return readEntries(this.#find(name), from, options);
+  }
+
+  async export(name: string, from: number, bytes: number): Promise<Buffer> {
+    return exportEntries(this.#find(name), from, bytes);
+  }
+
+  async checkpoint(name: string, sequence: number): Promise<number> {
+    const collection = this.#find(name);
+    const checkpoint = await collection.maintain(async () => this.#checkpointNow(collection, sequence));
+    void this.flusher.trim(collection).catch((error: unknown) => this.#warn(collection, error, 'trimming failed'));
+    return checkpoint + 1;
+  }
+
+  async flush(name: string | undefined): Promise<number> {
+    if (name !== undefined) return this.flusher.flush(this.#find(name));
+    let entries = 0;
+    const waiting = [...this.#collections.values()].filter((collection) => !collection.memory.isEmpty);
+    const work = Array.from({ length: flushesAtOnce }, async () => {
+      for (let collection = waiting.pop(); collection !== undefined; collection = waiting.pop()) {
+        entries += await this.flusher.flush(collection);
+      }
+    });
+    await Promise.all(work);
+    return entries;
+  }
+
+  /** Compaction comes later: nothing is removed. */
+  async compact(name: string | undefined): Promise<number> {
+    if (name !== undefined) this.#find(name);
+    return 0;
+  }
+
+  async drop(name: string): Promise<number> {
+    const collection = this.#find(name);
+    if (collection.isDropping) throw notFound(name);
+    const { home, incarnation } = collection;
+    const recorded = home.record(collection, dropRecord);
+    // From here on nothing enters a commit behind the record.
+    collection.isDropping = true;
+    try {
+      const file = await recorded;
+      home.use.drops.set(incarnation, { name, file });
+    } catch (error) {
+      collection.isDropping = false;
+      this.#resumeEarly(name, collection);
+      throw error;
+    }
+    return this.#finishDrop(collection);
+  }
+
+  statistics(name: string): CollectionStatistics {
+    const collection = this.#find(name);
+    const { assignment, checkpoint, incarnation, memory, published, segments } = collection;
+    return {
+      collection: name,
+      url: assignment.url,
+      path: assignment.path,
+      incarnation,
+      firstSequence: checkpoint + 1,
+      nextSequence: published + 1,
+      checkpoint,
+      entries: collection.entries,
+      bytes: collection.liveBytes,
+      memoryBytes: memory.usedBytes,
+      segments: segments.length,
+      lastAppendUs: collection.lastAppendUs,
+    };
+  }
+
+  *collections(): IterableIterator<string> {
+    for (const { collection } of this.#options.assignments.list('wal')) yield collection;
+  }
+
+  /** Damaged collections, with why. */
+  *damages(): IterableIterator<{ collection: string; damage: string }> {
+    for (const { name, damage } of this.#collections.values()) if (damage !== '') yield { collection: name, damage };
+  }
+
+  /** Shutdown (E24): what was received is answered; the rest is as after kill -9, but for what could be flushed in a second. */
+  async close(): Promise<void> {
+    for (const timer of this.#timers) clearInterval(timer);
+    await Promise.all(this.committers.map((committer) => committer.idle()));
+    if (this.#options.configuration.syncMode !== 'Always') {
+      await Promise.allSettled(this.committers.map((committer) => committer.sync()));
+    }
+    const deadlineMs = this.#options.clock.monotonicMs() + shutdownFlushMs;
+    for (const collection of this.#collections.values()) {
+      if (this.#options.clock.monotonicMs() > deadlineMs) break;
+      await this.flusher.flush(collection).catch((error: unknown) => this.#warn(collection, error, 'a flush failed'));
+    }
+    await this.flusher.idle();
+    await Promise.all(this.committers.map((committer) => committer.close()));
+  }
+
+  #committerOf(managed: ManagedUrl): Committer {
+    const { assignments: _, clock, configuration, logger } = this.#options;
+    const committer: Committer = new Committer({
+      managed,
+      clock,
+      budget: this.budget,
+      startEpoch: async () => {
+        await this.#options.assignments.known('wal').ensureNamed(managed);
+        const old = this.#oldJournals.get(committer);
+        if (old === undefined) throw new WalError('UNAVAILABLE', `${managed.url} is not recovered`);
+        return startEpoch(
+          committer,
+          old,
+          journalFileBytesMax(configuration, this.#options.urls.length),
+          configuration.syncMode,
+        );
+      },
+      onPublished: (touched) => this.flusher.afterPublish(committer, touched),
+      reroute: ({ collection, nextSequence, fields, done }) =>
+        this.#appendEarly(collection.name, { nextSequence, fields, done }),
+      onState: ({ url, state, reason }) => {
+        logger.warn({ url, state, reason }, 'the state of a WAL URL changed');
+        if (state === 'Available') this.flusher.resume(committer);
+      },
+    });
+    return committer;
+  }
+
+  async #recover(): Promise<void> {
+    const { assignments, configuration, logger, urls } = this.#options;
+    assignments.attachWal({
+      beforeCreate: async (name) => this.#deletions.get(name)?.finish(),
+      remove: async (name) => this.#unassign(name),
+      failed: (managed, error) => this.#urlFailed(managed, error),
+      bytes: (managed) => this.committers[managed.index]?.liveBytes ?? 0,
+      holdsOthers: (managed) => {
+        const committer = this.committers[managed.index];
+        return committer !== undefined && (committer.guests.size > 0 || committer.use.drops.size > 0);
+      },
+    });
+    const recovered = await recover({
+      committers: this.committers,
+      assignments,
+      budget: this.budget,
+      logger,
+      newIncarnation: () => randomBytes(16).toString('hex'),
+      now: () => new Date(this.#options.clock.nowUs() / 1000),
+      journalFileBytesMax: journalFileBytesMax(configuration, urls.length),
+      syncMode: configuration.syncMode,
+      oldJournals: this.#oldJournals,
+    });
+    for (const [name, collection] of recovered.collections) this.#collections.set(name, collection);
+    for (const drop of recovered.unfinishedDrops) this.#deletions.set(drop.name, this.#deletionOf(drop));
+    this.#startTimers();
+    for (const committer of this.committers) this.flusher.resume(committer);
+  }
+
+  #startTimers(): void {
+    const every = (intervalMs: number, work: () => void): void => {
+      const timer = setInterval(work, intervalMs);
+      timer.unref();
+      this.#timers.push(timer);
+    };
+    every(probeMs, () => {
+      for (const committer of this.committers) if (committer.managed.state === 'Full') void this.#probeSpace(committer);
+    });
+    const { syncIntervalMs, syncMode } = this.#options.configuration;
+    if (syncMode !== 'Periodic') return;
+    every(syncIntervalMs, () => {
+      for (const committer of this.committers) {
+        committer.sync().catch((err: unknown) => this.#options.logger.error({ err }, 'a periodic sync failed'));
+      }
+    });
+  }
+
+  async #probeSpace(committer: Committer): Promise<void> {
+    try {
+      const { freeBytes, totalBytes } = await committer.storage.space();
+      const hasRoom = freeBytes >= Math.min(roomBytes, roomShare * totalBytes);
+      if (hasRoom && committer.managed.state === 'Full') committer.setState('Available', '');
+    } catch (error) {
+      committer.setState('Unavailable', asWalError(error, 'UNAVAILABLE', 'its free space cannot be read').message);
+    }
+  }
+
+  /** The collection of that name. NOTFOUND; UNAVAILABLE while it might live under a URL that isn't there (E26). */
+  #find(name: string): Collection {
+    const collection = this.#collections.get(name);
+    if (collection !== undefined && !collection.isDropping) return collection;
+    const assignment = collection === undefined ? this.#options.assignments.get('wal', name) : undefined;
+    if (assignment === undefined) throw notFound(name);
+    return this.#adopt(assignment);
+  }
+
+  /** A collection that was assigned and has no entry yet. */
+  #adopt(assignment: Assignment): Collection {
+    const { collection: name, index } = assignment;
+    const known = this.#collections.get(name);
+    if (known !== undefined) return known;
+    const home = this.committers[index];
+    if (home === undefined) throw new Error(`no WAL URL ${index}`);
+    const collection = new Collection(assignment, escapeCollection(name), home);
+    this.#collections.set(name, collection);
+    home.collections.add(collection);
+    return collection;
+  }
+
+  #appendEarly(name: string, append: EarlyAppend): void {
+    const waiting = this.#early.get(name);
+    if (waiting !== undefined) {
+      waiting.push(append);
+      return;
+    }
+    this.#early.set(name, [append]);
+    if (this.#collections.has(name)) return; // being dropped: the end of the drop goes on
+    void this.#create(name);
+  }
+
+  async #create(name: string): Promise<void> {
+    try {
+      this.#resumeEarly(name, this.#adopt(await this.#options.assignments.assign('wal', name)));
+    } catch (error) {
+      const failure = asWalError(error, 'UNAVAILABLE', `the collection ${JSON.stringify(name)} could not be created`);
+      const waiting = this.#early.get(name) ?? [];
+      this.#early.delete(name);
+      for (const { done } of waiting) done(failure, 0);
+    }
+  }
+
+  #resumeEarly(name: string, collection: Collection): void {
+    const waiting = this.#early.get(name) ?? [];
+    this.#early.delete(name);
+    for (const { nextSequence, fields, done } of waiting)
+      collection.home.append(collection, nextSequence, fields, done);
+  }
+
+  async #checkpointNow(collection: Collection, sequence: number): Promise<number> {
+    const { checkpoint, damage, home, name, published } = collection;
+    if (collection.isDropping) throw notFound(name);
+    if (damage !== '') throw new WalError('DAMAGED', damage);
+    if (sequence <= checkpoint) return checkpoint;
+    if (sequence > published) {
+      const rule = `a checkpoint is at most the last durable sequence, ${published}`;
+      throw new WalError('INVALID', `checkpoint ${sequence} of ${JSON.stringify(name)}: ${rule}`);
+    }
+    const trimmedBytes = await measureEntries(collection, checkpoint + 1, sequence).catch(() => 0);
+    const record = { kind: 'state', nextSequence: published + 1, checkpoint: sequence, damage: '' } as const;
+    collection.stateFile = await home.record(collection, record);
+    collection.checkpoint = sequence;
+    collection.liveBytes -= trimmedBytes;
+    home.liveBytes -= trimmedBytes;
+    return sequence;
+  }
+
+  /** The drop is durable: the collection is gone for everybody; its storage goes afterwards (E12). */
+  #finishDrop(collection: Collection): number {
+    const { home, name, incarnation, directory, entries } = collection;
+    this.#collections.delete(name);
+    home.collections.delete(collection);
+    for (const { guests } of this.committers) guests.delete(collection);
+    home.liveBytes -= collection.liveBytes;
+    collection.wakeWaiters();
+    const deletion = this.#deletionOf({
+      name,
+      incarnation,
+      committer: home,
+      directory,
+      segmentNames: [],
+      collection,
+    });
+    this.#deletions.set(name, deletion);
+    this.#options.assignments.dropped('wal', name);
+    deletion.finish().catch((error: unknown) => this.#warn(collection, error, 'deleting a dropped collection failed'));
+    if (this.#early.has(name)) void this.#create(name);
+    return entries;
+  }
+
+  #deletionOf(drop: UnfinishedDrop & { readonly collection?: Collection }): Deletion {
+    return new Deletion(async () => {
+      const { collection, committer, directory, name, incarnation } = drop;
+      await collection?.maintain(async () => this.flusher.clearMemory(collection));
+      const segments = collection?.segments ?? [];
+      await Promise.all(segments.map((segment) => segment.unused()));
+      const elsewhere = segments.filter((segment) => segment.storage !== committer.storage);
+      for (const segment of elsewhere) await segment.storage.remove(segment.directory, [segment.range.name]);
+      const here = segments.filter((segment) => segment.storage === committer.storage);
+      await deleteDirectory(committer, directory, [...drop.segmentNames, ...here.map(({ range }) => range.name)]);
+      committer.use.drops.delete(incarnation);
+      this.#deletions.delete(name);
+      this.flusher.freeJournal(committer);
+    });
+  }
+
+  async #unassign(name: string): Promise<boolean> {
+    if (this.#options.assignments.get('wal', name) === undefined) return false;
+    const collection = this.#find(name);
+    if (collection.nextGiven - 1 > collection.checkpoint) {
+      const remedy = 'checkpoint or drop it first';
+      throw new WalError('INVALID', `the collection ${JSON.stringify(name)} has entries: ${remedy}`);
+    }
+    await this.drop(name);
+    return true;
+  }
+
+  #urlFailed(managed: ManagedUrl, error: unknown): void {
+    const isFull = systemCode(error) === 'ENOSPC' || (error instanceof WalError && error.code === 'NOSPACE');
+    const failure = asWalError(error, isFull ? 'NOSPACE' : 'UNAVAILABLE', managed.url);
+    this.committers[managed.index]?.setState(isFull ? 'Full' : 'Unavailable', failure.message);
+  }
+
+  #warn(collection: Collection, error: unknown, what: string): void {
+    this.#options.logger.warn({ url: collection.home.managed.url, err: error }, what);
+  }
+}
+
+/** The deletion of a dropped incarnation's storage: tried until it succeeds, by whoever needs it. */
+class Deletion {
+  readonly #work: () => Promise<void>;
+  #running: Promise<void> | undefined;
+
+  constructor(work: () => Promise<void>) {
+    this.#work = work;
+  }
+
+  async finish(): Promise<void> {
+    this.#running ??= this.#work().finally(() => {
+      this.#running = undefined;
+    });
+    await this.#running;
+  }
+}
+
+function notFound(name: string): WalError {
+  return new WalError('NOTFOUND', `there is no collection ${JSON.stringify(name)}; an append creates it`);
+}

@@ -1,0 +1,145 @@
+/**
+ * From what all URLs hold of one incarnation to its state (E20–E23): pure, but for the memory it hands over.
+ */
+import type { Committer } from './committer.ts';
+import { CollectionMemory } from './memory.ts';
+import type { ReplayedCollection, SequenceRange } from './replayed.ts';
+import { cutRun } from './segment-file.ts';
+import { type Shelf, type SurveyedSegment, separateVoid } from './survey.ts';
+
+/** What one URL has of an incarnation. */
+export interface Trace {
+  readonly committer: Committer;
+  /** Its directory there, if there is one. */
+  readonly shelf: Shelf | undefined;
+  readonly segments: readonly SurveyedSegment[];
+  readonly replayed: ReplayedCollection | undefined;
+  /** Why nobody knows whether entries of it were lost in this URL's journal; empty if that is known. */
+  readonly doubt: string;
+}
+
+export interface MergedIncarnation {
+  readonly home: Committer;
+  readonly memory: CollectionMemory;
+  readonly segments: SurveyedSegment[];
+  readonly voidSegments: SurveyedSegment[];
+  readonly checkpoint: number;
+  readonly published: number;
+  readonly damage: string;
+}
+
+/** Whether the incarnation ever had an entry, as far as is found. */
+export function hadEntries(traces: readonly Trace[]): boolean {
+  return traces.some((trace) => trace.segments.length > 0 || (trace.replayed?.nextSequence ?? 1) > 1);
+}
+
+/** Merges the traces of one incarnation; there is at least one. */
+export function mergeTraces(traces: readonly Trace[]): MergedIncarnation {
+  const { live, dead } = separateVoid(traces.flatMap((trace) => trace.segments).toSorted(byRange));
+  const replayed = traces.flatMap((trace) => trace.replayed ?? []);
+  const checkpoint = Math.max(
+    0,
+    ...replayed.map((known) => known.checkpoint),
+    ...live.map(({ header }) => header?.checkpoint ?? 0),
+    // A first segment proves that all before it was trimmed only where its header can be read: else it is a gap.
+    ...live.filter((segment) => isEntryFree(segment)).map(({ file }) => file.range.last),
+  );
+  const cover = new Cover(checkpoint, live, replayed);
+  const published = Math.max(cover.last, ...replayed.map((known) => known.nextSequence - 1));
+  return {
+    home: homeOf(traces),
+    memory: cover.memory,
+    segments: live,
+    voidSegments: dead,
+    checkpoint: Math.min(checkpoint, published),
+    published,
+    damage: damageOf(traces, cover, checkpoint, published),
+  };
+}
+
+/** The entries above the checkpoint that are there without a gap, and where they stand. */
+class Cover {
+  last: number;
+  gap: SequenceRange | undefined;
+  readonly memory = new CollectionMemory();
+  readonly #ranges: SequenceRange[] = [];
+
+  constructor(checkpoint: number, segments: readonly SurveyedSegment[], replayed: readonly ReplayedCollection[]) {
+    this.last = checkpoint;
+    const pieces: (SequenceRange & { part?: CollectionMemory })[] = segments.map(({ file }) => file.range);
+    for (const part of replayed.flatMap((known) => known.parts)) {
+      if (part.first !== undefined && part.last !== undefined)
+        pieces.push({ first: part.first, last: part.last, part });
+    }
+    pieces.sort((a, b) => a.first - b.first || b.last - a.last);
+    for (const { first, last, part } of pieces) {
+      this.#ranges.push({ first, last });
+      if (last <= this.last) continue;
+      if (first > this.last + 1) {
+        this.gap ??= { first: this.last + 1, last: first - 1 };
+        if (part !== undefined && !this.memory.isEmpty) continue;
+      }
+      if (part !== undefined) this.#take(part);
+      this.last = last;
+    }
+  }
+
+  /** Whether every sequence of the range stands somewhere. */
+  holds(range: SequenceRange): boolean {
+    let next = range.first;
+    for (const { first, last } of this.#ranges.toSorted((a, b) => a.first - b.first)) {
+      if (first <= next && last >= next) next = last + 1;
+    }
+    return next > range.last;
+  }
+
+  #take(part: CollectionMemory): void {
+    for (const run of part.runsFrom(this.last + 1)) {
+      const isNext = this.memory.last === undefined || run.first === this.memory.last + 1;
+      if (isNext) this.memory.append(cutRun(run, this.last + 1));
+    }
+  }
+}
+
+function damageOf(traces: readonly Trace[], cover: Cover, checkpoint: number, published: number): string {
+  const remedy = 'restore the files from a copy, or drop the collection';
+  for (const { replayed, doubt, committer } of traces) {
+    const { url } = committer.managed;
+    if (replayed?.damage) return replayed.damage;
+    for (const lost of replayed?.lost ?? []) {
+      if (lost.last <= checkpoint || cover.holds({ first: Math.max(lost.first, checkpoint + 1), last: lost.last }))
+        continue;
+      return `entries ${lost.first} to ${lost.last} are lost to damage in the journal of ${url}; ${remedy}`;
+    }
+    if (doubt !== '' && !replayed?.seenAfterDamage) return `${doubt}; ${remedy}`;
+  }
+  const url = homeOf(traces).managed.url;
+  if (cover.gap !== undefined) {
+    return `entries ${cover.gap.first} to ${cover.gap.last} are missing under ${url}; ${remedy}`;
+  }
+  if (cover.last < published) return `entries ${cover.last + 1} to ${published} are missing under ${url}; ${remedy}`;
+  return '';
+}
+
+/** E23: the URL with the highest sequence; of equal ones the first that has a directory, in configuration order. */
+function homeOf(traces: readonly Trace[]): Committer {
+  const highest = (trace: Trace): number =>
+    Math.max(0, (trace.replayed?.nextSequence ?? 1) - 1, ...trace.segments.map(({ file }) => file.range.last));
+  const sorted = traces.toSorted(
+    (a, b) =>
+      highest(b) - highest(a) ||
+      Number(b.shelf !== undefined) - Number(a.shelf !== undefined) ||
+      a.committer.managed.index - b.committer.managed.index,
+  );
+  const [first] = sorted;
+  if (first === undefined) throw new Error('an incarnation without a trace');
+  return first.committer;
+}
+
+function isEntryFree({ file }: SurveyedSegment): boolean {
+  return file.range.last < file.range.first;
+}
+
+function byRange(a: SurveyedSegment, b: SurveyedSegment): number {
+  return a.file.range.first - b.file.range.first || a.file.range.last - b.file.range.last;
+}

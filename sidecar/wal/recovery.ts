@@ -1,0 +1,406 @@
+/**
+ * From what lies under the WAL URLs to running collections (E16–E26), in five steps, each over all URLs that work:
+ *
+ *   1. survey     directories, segments (survey.ts)
+ *   2. replay     the journal (journal/replay.ts, replayed.ts)
+ *   3. merge      what belongs to one incarnation (merge.ts)
+ *   4. clear      what was dropped, and void segments
+ *   5. new epoch  what only the old journal held (epoch.ts)
+ *
+ * A URL that fails, or makes no progress for 30 s, is Unavailable and harms no other.
+ */
+import type { Logger } from 'pino';
+import { collectionFileName, createCollectionFile } from '../assignment/collection-file.ts';
+import { escapeCollection } from '../assignment/directory-name.ts';
+import type { AssignmentService } from '../assignment/service.ts';
+import type { SyncMode } from '../config/configuration.ts';
+import { asWalError, systemCode } from '../errors.ts';
+import { type Replay, replayJournal } from '../journal/replay.ts';
+import type { MemoryBudget } from './budget.ts';
+import { Collection } from './collection.ts';
+import type { Committer } from './committer.ts';
+import { type OldJournal, startEpoch } from './epoch.ts';
+import { hadEntries, type MergedIncarnation, mergeTraces, type Trace } from './merge.ts';
+import { measureEntries } from './reader.ts';
+import { ReplayedJournal } from './replayed.ts';
+import { type Shelf, type Survey, type SurveyedSegment, surveyUrl } from './survey.ts';
+
+const noProgressMs = 30_000;
+
+export interface RecoveryOptions {
+  readonly committers: readonly Committer[];
+  readonly assignments: AssignmentService;
+  readonly budget: MemoryBudget;
+  readonly logger: Logger;
+  readonly newIncarnation: () => string;
+  readonly now: () => Date;
+  readonly journalFileBytesMax: number;
+  readonly syncMode: SyncMode;
+  /** What each URL's journal left: filled here, used when an epoch is started later. */
+  readonly oldJournals: Map<Committer, OldJournal>;
+}
+
+interface Surveyed {
+  readonly committer: Committer;
+  readonly survey: Survey;
+}
+
+interface Replayed extends Surveyed {
+  readonly replay: Replay<ReplayedJournal>;
+}
+
+/** An incarnation and what is found of it. */
+interface Candidate {
+  readonly incarnation: string;
+  readonly traces: Trace[];
+}
+
+/** A drop whose storage could not be deleted: the name's next incarnation waits for it (E13). */
+export interface UnfinishedDrop {
+  readonly name: string;
+  readonly incarnation: string;
+  readonly committer: Committer;
+  readonly directory: string;
+  readonly segmentNames: readonly string[];
+}
+
+export interface Recovered {
+  readonly collections: Map<string, Collection>;
+  readonly unfinishedDrops: readonly UnfinishedDrop[];
+}
+
+/** Recovers every URL that works. */
+export async function recover(options: RecoveryOptions): Promise<Recovered> {
+  const all = options.committers.map((committer) => ({ committer }));
+  const surveyed = await eachWorking(all, options, (url, onProgress) => survey(url.committer, onProgress));
+  const isStored = storedRanges(surveyed.flatMap((url) => url.survey.shelves));
+  const replayed = await eachWorking(surveyed, options, (url) => replay(url, isStored, options));
+  const recovery = new Recovery(options, replayed);
+  const collections = await recovery.merge();
+  const unfinishedDrops = await recovery.clear();
+  await recovery.startEpochs();
+  return { collections, unfinishedDrops };
+}
+
+/** Runs `work` for all at once; those that fail or hang become Unavailable and are left out. */
+async function eachWorking<In extends { readonly committer: Committer }, Out>(
+  urls: readonly In[],
+  options: RecoveryOptions,
+  work: (url: In, onProgress: () => void) => Promise<Out>,
+): Promise<Out[]> {
+  const results = await Promise.all(
+    urls.map(async (url) => {
+      const { committer } = url;
+      if (committer.managed.state !== 'Recovering') return undefined;
+      try {
+        return await withProgress(work, url);
+      } catch (error) {
+        const failure = asWalError(error, 'UNAVAILABLE', `${committer.managed.url} could not be recovered`);
+        options.logger.error({ url: committer.managed.url, err: error }, 'a WAL URL is Unavailable');
+        committer.setState('Unavailable', failure.message);
+        return undefined;
+      }
+    }),
+  );
+  return results.filter((result) => result !== undefined);
+}
+
+async function withProgress<In, Out>(work: (url: In, onProgress: () => void) => Promise<Out>, url: In): Promise<Out> {
+  let timer: NodeJS.Timeout | undefined;
+  const stalled = new Promise<never>((_resolve, reject) => {
+    const fail = (): void => reject(new Error(`no progress for ${noProgressMs / 1000} s`));
+    timer = setTimeout(fail, noProgressMs);
+  });
+  try {
+    return await Promise.race([work(url, () => timer?.refresh()), stalled]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function survey(committer: Committer, onProgress: () => void): Promise<Surveyed> {
+  return { committer, survey: await surveyUrl(committer.storage, onProgress) };
+}
+
+async function replay(
+  url: Surveyed,
+  isStored: ReplayedJournal['isStored'],
+  options: RecoveryOptions,
+): Promise<Replayed> {
+  const result = await replayJournal(url.committer.storage, () => new ReplayedJournal(isStored));
+  options.oldJournals.set(url.committer, {
+    highestEpoch: result.highestEpoch,
+    files: [...result.files],
+    damagedFiles: new Set(result.damages.map((damage) => damage.file)),
+  });
+  for (const damage of result.damages) {
+    options.logger.error({ url: url.committer.managed.url, ...damage }, 'the journal is damaged');
+  }
+  if (result.uncleanEnd !== undefined) {
+    options.logger.warn(
+      { url: url.committer.managed.url, ...result.uncleanEnd },
+      'the journal had an unclean end: cut',
+    );
+  }
+  return { ...url, replay: result };
+}
+
+/** Whether the segments of an incarnation hold all of a range. */
+function storedRanges(shelves: readonly Shelf[]): ReplayedJournal['isStored'] {
+  const ranges = new Map<string, { first: number; last: number }[]>();
+  for (const shelf of shelves) {
+    for (const segment of shelf.segments) {
+      const incarnation = segment.header?.incarnation;
+      if (incarnation === undefined) continue;
+      const known = ranges.get(incarnation) ?? [];
+      known.push(segment.file.range);
+      ranges.set(incarnation, known);
+    }
+  }
+  return (incarnation, { first, last }) =>
+    ranges.get(incarnation)?.some((range) => range.first <= first && last <= range.last) ?? false;
+}
+
+class Recovery {
+  readonly #options: RecoveryOptions;
+  readonly #urls: readonly Replayed[];
+  readonly #drops = new Map<string, string>();
+  readonly #dropped: UnfinishedDrop[] = [];
+  readonly #void: { collection: Collection; segments: readonly SurveyedSegment[] }[] = [];
+
+  constructor(options: RecoveryOptions, urls: readonly Replayed[]) {
+    this.#options = options;
+    this.#urls = urls;
+    for (const { replay: found } of urls) {
+      for (const [incarnation, name] of found.handler?.drops ?? []) this.#drops.set(incarnation, name);
+    }
+  }
+
+  async merge(): Promise<Map<string, Collection>> {
+    const collections = new Map<string, Collection>();
+    for (const [name, candidates] of this.#candidates()) {
+      const collection = await this.#restore(name, [...candidates.values()]);
+      collections.set(name, collection);
+      collection.home.collections.add(collection);
+    }
+    for (const { committer } of this.#urls) await this.#options.assignments.urlListed(committer.managed);
+    return collections;
+  }
+
+  /** Deletes what drop records and other segments have made void; resolves with the drops that could not be finished. */
+  async clear(): Promise<UnfinishedDrop[]> {
+    const unfinished: UnfinishedDrop[] = [];
+    for (const drop of this.#dropped) {
+      try {
+        await deleteDirectory(drop.committer, drop.directory, drop.segmentNames);
+      } catch (error) {
+        unfinished.push(drop);
+        drop.committer.use.drops.set(drop.incarnation, { name: drop.name, file: 0 });
+        this.#warn(drop.committer, error, 'deleting a dropped collection failed');
+      }
+    }
+    for (const { collection, segments } of this.#void) {
+      for (const { file } of segments) {
+        await file.storage
+          .remove(file.directory, [file.range.name])
+          .catch((error: unknown) => this.#warn(collection.home, error, 'deleting a void segment failed'));
+      }
+    }
+    return unfinished;
+  }
+
+  /** A URL that holds nothing starts its epoch with its first collection: until then no other names it (E25). */
+  async startEpochs(): Promise<void> {
+    await Promise.all(
+      this.#urls.map(async ({ committer }) => {
+        const { managed, use } = committer;
+        const old = this.#options.oldJournals.get(committer);
+        if (old === undefined || managed.state !== 'Recovering') return;
+        const isEmpty = committer.collections.size === 0 && committer.guests.size === 0 && use.drops.size === 0;
+        try {
+          if (!isEmpty) {
+            const { journalFileBytesMax, syncMode } = this.#options;
+            committer.journal = await startEpoch(committer, old, journalFileBytesMax, syncMode);
+          }
+          committer.setState('Available', '');
+        } catch (error) {
+          const isFull = systemCode(error) === 'ENOSPC' || asWalError(error, 'UNAVAILABLE', '').code === 'NOSPACE';
+          const failure = asWalError(error, 'UNAVAILABLE', `${managed.url} could not be recovered`);
+          this.#warn(committer, error, 'the new epoch could not be written');
+          committer.setState(isFull ? 'Full' : 'Unavailable', failure.message);
+        }
+      }),
+    );
+  }
+
+  /** Every undropped incarnation of every name, with its traces. */
+  #candidates(): Map<string, Map<string, Candidate>> {
+    const byName = new Map<string, Map<string, Candidate>>();
+    const add = (name: string, incarnation: string, trace: Trace): void => {
+      const candidates = byName.get(name) ?? new Map<string, Candidate>();
+      const candidate = candidates.get(incarnation) ?? { incarnation, traces: [] };
+      candidate.traces.push(trace);
+      candidates.set(incarnation, candidate);
+      byName.set(name, candidates);
+    };
+    for (const url of this.#urls) {
+      const rest = new Map(url.replay.handler?.collections);
+      for (const shelf of url.survey.shelves) this.#addShelf(url, shelf, rest, add);
+      for (const [incarnation, replayed] of rest) {
+        if (this.#drops.has(incarnation)) continue;
+        const doubt = doubtOf(url);
+        add(replayed.name, incarnation, { committer: url.committer, shelf: undefined, segments: [], replayed, doubt });
+      }
+    }
+    return byName;
+  }
+
+  #addShelf(
+    url: Replayed,
+    shelf: Shelf,
+    rest: Map<string, NonNullable<Trace['replayed']>>,
+    add: (name: string, incarnation: string, trace: Trace) => void,
+  ): void {
+    const name = shelf.collection ?? nameInside(shelf, rest.values());
+    if (name === undefined) {
+      const { logger } = this.#options;
+      logger.error(
+        { url: url.committer.managed.url, directory: shelf.directory },
+        'a collection without a readable name',
+      );
+      return;
+    }
+    for (const [incarnation, segments] of this.#incarnationsOf(url, shelf, name)) {
+      if (this.#drops.has(incarnation)) {
+        const segmentNames = segments.map(({ file }) => file.range.name);
+        this.#dropped.push({ name, incarnation, committer: url.committer, directory: shelf.directory, segmentNames });
+        continue;
+      }
+      add(name, incarnation, {
+        committer: url.committer,
+        shelf,
+        segments,
+        replayed: rest.get(incarnation),
+        doubt: doubtOf(url),
+      });
+      rest.delete(incarnation);
+    }
+  }
+
+  /** The incarnations in a directory: what `_collection.json` says, else the segments, else the journal, else a new one. */
+  #incarnationsOf(url: Replayed, shelf: Shelf, name: string): Map<string, SurveyedSegment[]> {
+    const found = new Map<string, SurveyedSegment[]>();
+    const journaled = [...(url.replay.handler?.collections.values() ?? [])].find((replayed) => replayed.name === name);
+    const dropped = [...this.#drops].find(([, droppedName]) => droppedName === name)?.[0];
+    const own =
+      shelf.incarnation ??
+      shelf.segments.find(({ header }) => header !== undefined)?.header?.incarnation ??
+      journaled?.incarnation ??
+      // A drop that was interrupted between its last two steps leaves an empty directory.
+      (shelf.segments.length === 0 ? dropped : undefined) ??
+      this.#options.newIncarnation();
+    found.set(own, []);
+    for (const segment of shelf.segments) {
+      const incarnation = segment.header?.incarnation ?? own;
+      const list = found.get(incarnation);
+      if (list === undefined) found.set(incarnation, [segment]);
+      else list.push(segment);
+    }
+    return found;
+  }
+
+  async #restore(name: string, candidates: readonly Candidate[]): Promise<Collection> {
+    const live = this.#choose(name, candidates);
+    const [first] = live;
+    if (first === undefined) throw new Error(`no incarnation of ${name}`);
+    const merged = mergeTraces(first.traces);
+    const collection = await this.#register(name, first, merged);
+    if (live.length > 1) {
+      const incarnations = live.map((candidate) => candidate.incarnation).join(', ');
+      collection.damage = `two undropped incarnations are found (${incarnations}); remove the one that is wrong`;
+    }
+    return collection;
+  }
+
+  /** E22: of several undropped incarnations those without an entry give way. */
+  #choose(name: string, candidates: readonly Candidate[]): Candidate[] {
+    if (candidates.length === 1) return [...candidates];
+    const withEntries = candidates.filter((candidate) => hadEntries(candidate.traces));
+    const live = withEntries.length === 0 ? candidates.slice(0, 1) : withEntries;
+    for (const { incarnation } of candidates.filter((candidate) => !live.includes(candidate))) {
+      this.#options.logger.warn({ collection: name, incarnation }, 'an incarnation without entries gave way');
+    }
+    return live;
+  }
+
+  async #register(name: string, candidate: Candidate, merged: MergedIncarnation): Promise<Collection> {
+    const { home } = merged;
+    const { incarnation, traces } = candidate;
+    const shelf = traces.find((trace) => trace.committer === home)?.shelf;
+    const assignedAt = shelf?.assignedAt ?? this.#options.now().toISOString();
+    const saved = shelf?.incarnation !== undefined || (await this.#saveCollection(home, name, incarnation, assignedAt));
+    const recorded = { collection: name, managed: home.managed, incarnation, assignedAt, saved };
+    const assignment = this.#options.assignments.record('wal', recorded);
+    const collection = new Collection(assignment, escapeCollection(name), home);
+    collection.memory = merged.memory;
+    this.#options.budget.add(home.managed.index, merged.memory.capacityBytes);
+    collection.segments = merged.segments.map(({ file }) => file);
+    collection.checkpoint = merged.checkpoint;
+    collection.published = merged.published;
+    collection.nextGiven = merged.published + 1;
+    collection.damage = shelf?.damaged ?? merged.damage;
+    if (merged.voidSegments.length > 0) this.#void.push({ collection, segments: merged.voidSegments });
+    for (const { committer } of traces) if (committer !== home) committer.guests.add(collection);
+    collection.liveBytes = await liveBytes(collection);
+    home.liveBytes += collection.liveBytes;
+    return collection;
+  }
+
+  /** A directory found without `_collection.json` gets one; where that fails, the assignment service tries again at use. */
+  async #saveCollection(home: Committer, name: string, incarnation: string, assignedAt: string): Promise<boolean> {
+    try {
+      await createCollectionFile(home.storage, { collection: name, incarnation, assignedAt });
+      return true;
+    } catch (error) {
+      this.#warn(home, error, `${collectionFileName} of a collection could not be made`);
+      return false;
+    }
+  }
+
+  #warn(committer: Committer, error: unknown, what: string): void {
+    this.#options.logger.warn({ url: committer.managed.url, err: error }, what);
+  }
+}
+
+/** What `WAL.DROP` leaves to do in storage: segments, then `_collection.json`, then the directory (E13). */
+export async function deleteDirectory(
+  committer: Committer,
+  directory: string,
+  segments: readonly string[],
+): Promise<void> {
+  const { storage } = committer;
+  if (segments.length > 0) await storage.remove(directory, segments);
+  await storage.remove(directory, [collectionFileName]);
+  await storage.removeDirectory(directory);
+}
+
+function nameInside(shelf: Shelf, journaled: Iterable<{ readonly name: string }>): string | undefined {
+  const header = shelf.segments.find((segment) => segment.header !== undefined)?.header;
+  if (header !== undefined) return header.collection;
+  for (const { name } of journaled) if (escapeCollection(name) === shelf.directory) return name;
+  return undefined;
+}
+
+function doubtOf({ committer, replay: found }: Replayed): string {
+  const damage = found.handler?.unknownDamage;
+  if (damage === undefined) return '';
+  return `the journal of ${committer.managed.url} is damaged in ${damage.file} at offset ${damage.offset}, and nothing proves that no entry was lost there`;
+}
+
+/** Encoded bytes above the checkpoint; where a segment that it cuts can't be read, the whole one's. */
+async function liveBytes(collection: Collection): Promise<number> {
+  const { checkpoint, published, segments, memory } = collection;
+  return measureEntries(collection, checkpoint + 1, published).catch(() =>
+    segments.reduce((sum, segment) => sum + segment.encodedBytes, memory.usedBytes),
+  );
+}
