@@ -67,7 +67,7 @@ export interface Plan {
   readonly againMs: number | undefined;
 }
 
-const takenAgainMs = 15_000;
+const takenAgainMs = 5_000;
 const podManagerPrefix = 'pod-';
 
 /** What is to be done, given what is. Pure. */
@@ -80,13 +80,15 @@ export function plan(observed: Observed): Plan {
   const accounts = new Set(reporting.map(({ pod }) => pod.spec.serviceAccountName ?? 'default'));
   const desired = desiredObjects(storage, rendering?.text, [...accounts].toSorted());
   const taken = desired.flatMap((wanted) => takenBy(wanted, live[wanted.slot], storage) ?? []);
+  const obstacle = obstacleOf(taken, outcome, retained, refusal);
+  const isInForce = rendering !== undefined && (obstacle === undefined || obstacle.reason === 'UrlInUse');
   const status = statusOf({
     storage,
     pods: reporting,
     urls: placedUrls(storage.spec, retained),
     configMapName: ownedName(storage),
-    configHash: rendering?.hash ?? liveHash(live.configMap, storage),
-    obstacle: obstacleOf(taken, outcome, retained, refusal),
+    configHash: isInForce ? rendering.hash : liveHash(live.configMap, storage),
+    obstacle,
     now: observed.now,
   });
   return {

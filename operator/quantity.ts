@@ -22,8 +22,10 @@ export function quantityBytes(quantity: number | string): number | undefined {
   const match = /^([+-]?(?:\d+\.?\d*|\.\d+))(?:([eE][+-]?\d+)|([mkMGTPE]|[KMGTPE]i))?$/.exec(String(quantity));
   if (match === null) return undefined;
   const [, digits = '', exponent = '', suffix = ''] = match;
-  const bytes = Math.ceil(Number(`${digits}${exponent}`) * (multipliers[suffix] ?? Number.NaN));
-  return Number.isFinite(bytes) ? bytes : undefined;
+  const bytes = Number(`${digits}${exponent}`) * (multipliers[suffix] ?? Number.NaN);
+  if (!Number.isFinite(bytes)) return undefined;
+  // 1.001M is 1000999.9999999999 in binary fractions.
+  return Math.abs(bytes - Math.round(bytes)) < 1e-3 ? Math.round(bytes) : Math.ceil(bytes);
 }
 
 const sizeUnits = ['KiB', 'MiB', 'GiB', 'TiB', 'PiB', 'EiB'] as const;
