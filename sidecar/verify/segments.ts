@@ -1,4 +1,5 @@
 /** One WAL URL's segments: every byte against its checksum, every entry against its place. */
+import avro from 'avsc';
 import type { Found } from '../assignment/discovery.ts';
 import { systemCode, WalError } from '../errors.ts';
 import { isTemporaryName } from '../storage/file.ts';
@@ -12,6 +13,7 @@ import { type DirectoryView, noteLeftovers, unlisted } from './directory.ts';
 import type { Finding } from './finding.ts';
 import type { Sequences } from './sequences.ts';
 
+const longType = avro.Type.forSchema('long');
 /** The sync marker that follows each block. */
 const syncBytes = 16;
 
@@ -106,6 +108,7 @@ async function verifySegment(file: SegmentFile, found: Found, findings: Finding[
   try {
     header = await file.header();
     for (const problem of contradictions(file, header, found)) wrong(problem, 'restore the directory from a copy');
+    if (!(await isFramed(file, header))) wrong(unframed, 'restore the file from a copy, or drop the collection');
     for await (const run of file.runsFrom(0)) {
       const problem = misplaced(run);
       if (problem !== undefined) wrong(problem, 'restore the file from a copy, or drop the collection');
@@ -131,6 +134,27 @@ function contradictions(file: SegmentFile, header: SegmentHeader, found: Found):
   const endBytes = block === undefined ? file.fileBytes : block.offset + block.storedBytes + syncBytes;
   if (endBytes !== file.fileBytes) problems.push(`has ${file.fileBytes} bytes, and its header says ${endBytes}`);
   return problems;
+}
+
+const unframed = 'has blocks whose lengths or sync markers are wrong: our reader needs neither, but others do';
+
+/** Whether what Avro puts around each block is right; the blocks' own checksums leave it out. */
+async function isFramed(file: SegmentFile, { blocks }: SegmentHeader): Promise<boolean> {
+  const reader = await file.storage.openReader(file.path);
+  try {
+    let sync: Buffer | undefined;
+    for (const { entries, offset, storedBytes } of blocks) {
+      const prefix = Buffer.concat([longType.toBuffer(entries), longType.toBuffer(storedBytes)]);
+      const before = await reader.read(offset - prefix.length - syncBytes, syncBytes + prefix.length);
+      const after = await reader.read(offset + storedBytes, syncBytes);
+      // The header's own marker stands before the first block, and its checksum holds.
+      sync ??= before.subarray(0, syncBytes);
+      if (!before.subarray(syncBytes).equals(prefix) || !after.equals(sync)) return false;
+    }
+    return true;
+  } finally {
+    await reader.close();
+  }
 }
 
 /** What is wrong with the sequences of a block's entries. */
