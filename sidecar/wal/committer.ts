@@ -13,6 +13,7 @@ import type { FrameRecord } from '../journal/frame.ts';
 import type { Journal } from '../journal/journal.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { MemoryBudget } from './budget.ts';
+import type { Clock } from './clock.ts';
 import type { Collection } from './collection.ts';
 import { type Append, appendBytesMax, Commit, type FilledBatch } from './commit.ts';
 import { JournalUse } from './journal-use.ts';
@@ -27,13 +28,6 @@ export const waitLimitMs = 30_000;
 const stallMs = 1_000;
 const healthyCommitMs = 100;
 const healthyForMs = 15_000;
-
-export interface Clock {
-  /** Microseconds since 1970. */
-  nowUs(): number;
-  /** Milliseconds of a clock that never jumps. */
-  monotonicMs(): number;
-}
 
 export interface CommitterOptions {
   readonly managed: ManagedUrl;

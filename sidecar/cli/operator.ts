@@ -1,0 +1,25 @@
+/** `walstorage operator`: runs until SIGTERM or SIGINT. */
+import { makeLogger } from './logger.ts';
+import { exitStatus, type Terminal } from './terminal.ts';
+
+export interface OperatorOptions {
+  readonly kubeconfig?: string;
+  readonly http: string;
+  readonly namespace: readonly string[];
+  readonly logLevel: string;
+}
+
+/** Resolves with the exit status when the operator has ended. */
+export async function runOperatorCommand(options: OperatorOptions, terminal: Terminal): Promise<number> {
+  const { runOperator } = await import('../../operator/command.ts');
+  const ending = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => ending.abort());
+  const { kubeconfig, http, namespace: namespaces, logLevel } = options;
+  try {
+    await runOperator({ kubeconfig, http, namespaces, logger: await makeLogger(logLevel), signal: ending.signal });
+    return exitStatus.fine;
+  } catch (error) {
+    terminal.stderr.write(`walstorage operator: ${error instanceof Error ? error.message : String(error)}\n`);
+    return exitStatus.wrong;
+  }
+}
