@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, readdir, readFile, rm, unlink, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, readdir, readFile, rm, stat, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import test from 'node:test';
 import { escapeCollection } from '../assignment/directory-name.ts';
@@ -62,6 +62,23 @@ test('the JSON report holds the same, machine-readable', async (context) => {
     journalFiles: 0,
     journalBytes: 0,
   });
+});
+
+test('verify writes nothing and locks nothing', async (context) => {
+  const setup = await setUp(context);
+  const [zero] = await whole(setup);
+  await addCollection(zero, 'orders', id('1'));
+  await addSegment(zero, { collection: 'orders', incarnation: id('1'), first: 2, last: 10 });
+  await writeFile(join(setup.root, 'w0', 'orders', '_tmp-1'), '');
+  await rm(join(setup.root, 'viper'), { recursive: true });
+  const files = async () => {
+    const names = (await readdir(setup.root, { recursive: true })).toSorted();
+    const times = await Promise.all(names.map(async (name) => (await stat(join(setup.root, name))).ctimeMs));
+    return names.map((name, index) => `${name} ${times[index]}`);
+  };
+  const before = await files();
+  assert.equal((await setup.verify()).status, 1);
+  assert.deepEqual(await files(), before);
 });
 
 test('directories that nobody has used are a note, not a problem', async (context) => {

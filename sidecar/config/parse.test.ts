@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import test from 'node:test';
+import * as fc from 'fast-check';
 import type { Configuration } from './configuration.ts';
 import { fileBytesMax, load, parse, refuseUnsupported } from './parse.ts';
 import { format } from './problem.ts';
@@ -291,67 +292,6 @@ for (const [title, text, said] of refused) {
   });
 }
 
-const options = (line: string) =>
-  `[storage.wal_config]\nwal_urls = ["s3://bucket/a"]\n[storage.url_options."s3://bucket/a"]\n${line}`;
-
-const refusedOptions: readonly [line: string, said: RegExp][] = [
-  ['access_key_id = "hush"', /inline secret/],
-  ['secretAccessKey = "hush"', /inline secret/],
-  ['session_token = "hush"', /inline secret/],
-  ['account_key = "hush"', /inline secret/],
-  ['sas = "hush"', /inline secret/],
-  ['password = "hush"', /inline secret/],
-  ['connection_string = "hush"', /inline secret/],
-  ['"key.json" = "hush"', /inline secret/],
-  ['regio = "hush"', /is an unknown key; did you mean region\?/],
-  ['credential_dir = "/hush"', /is an unknown key; did you mean credentials_dir\?/],
-  [
-    'foo = "hush"',
-    /is an unknown key; remove it; the keys here are endpoint, region, force_path_style, credentials_dir/,
-  ],
-  ['endpoint = "hush"', /endpoint = \*\*\*: must be an http/],
-  ['endpoint = "http://user:hush@minio:9000"', /endpoint = \*\*\*: must be an http/],
-  ['endpoint = "http://minio:9000?sig=hush"', /endpoint = \*\*\*: must be an http/],
-  ['region = "hush/HUSH+"', /region = \*\*\*: must be a region/],
-  ['credentials_dir = "hush"', /credentials_dir = \*\*\*: must be an absolute directory/],
-  ['credentials_dir = "/etc/../hush"', /must be an absolute directory without \.\./],
-  ['force_path_style = "yes"', /must be a boolean/],
-];
-
-for (const [line, said] of refusedOptions) {
-  test(`R7 the URL option ${line} is refused, and its value not shown`, () => {
-    assert.match(problemsOf(options(line)), said);
-    assert.doesNotMatch(problemsOf(options(line)), /hush/i);
-  });
-}
-
-test('options are found by the URL as written, before expansion', () => {
-  const text = `[storage.wal_config]
-    wal_urls = ["s3://bucket/\${POD_NAME}"]
-    [storage.url_options."s3://bucket/\${POD_NAME}"]
-    endpoint = "http://minio:9000"
-    region = "us-west-2"
-    force_path_style = true
-    credentials_dir = "/etc/walstorage/credentials/wal-s3"`;
-  assert.deepEqual(configurationOf(text).urlOptions.get('s3://bucket/${POD_NAME}'), {
-    endpoint: 'http://minio:9000',
-    region: 'us-west-2',
-    forcePathStyle: true,
-    credentialsDir: '/etc/walstorage/credentials/wal-s3',
-  });
-});
-
-test('options of a URL that does not hold are checked, and not said to match nothing', () => {
-  const text = '[storage.wal_config]\nwal_urls = ["s3://B/a"]\n[storage.url_options."s3://B/a"]\nregio = "x"';
-  assert.match(problemsOf(text), /its bucket[^]*did you mean region/);
-  assert.doesNotMatch(problemsOf(text), /matches no URL/);
-});
-
-test('an option that has no effect on its URL warns', () => {
-  const text = `${withWal('')}[storage.url_options."file:///data/wal"]\nregion = "us-west-2"`;
-  assert.match(warningsOf(text), /region = "us-west-2": has no effect on file:\/\/ URLs/);
-});
-
 test('every problem is reported at once, each with its key path, value and remedy', () => {
   const { problems } = parse(
     `[storage.wal_config]
@@ -391,6 +331,63 @@ test('long values are shortened', () => {
   const [problem] = parse(withWal(`sync_mode = "${'x'.repeat(500)}"`), environment).problems;
   assert.equal(problem?.value.length, 100);
   assert.ok(problem?.value.endsWith('…'));
+});
+
+test('no text makes parse throw: it parses, or its problems are told', () => {
+  const pieces = fc.constantFrom(
+    ...everything.split(/(?<=\s)/),
+    '[[storage]]\n',
+    '= 1979-05-27\n',
+    '= nan\n',
+    '= {}\n',
+    '\u0000',
+  );
+  const texts = fc.array(fc.oneof(pieces, fc.string({ unit: 'grapheme', maxLength: 5 })), { maxLength: 40 });
+  fc.assert(
+    fc.property(texts, (some) => {
+      const { configuration, problems } = parse(some.join(''), environment);
+      assert.equal(configuration === undefined, problems.length > 0);
+    }),
+    { numRuns: 2000 },
+  );
+  const values = fc.constantFrom(
+    '1',
+    '1.0',
+    'nan',
+    '"x"',
+    "'''x'''",
+    'true',
+    '[]',
+    '[{}]',
+    '{ a = 1 }',
+    '07:32:00',
+    '1979-05-27',
+  );
+  const keys = fc.constantFrom(
+    'wal_urls',
+    'linger_ms',
+    'sync_mode',
+    'flux',
+    '"a.b"',
+    'storage.wal_config',
+    'wal_dir',
+    'url_options."x".y',
+  );
+  const tables = fc.constantFrom(
+    '',
+    '[storage]',
+    '[storage.wal_config]',
+    '[storage.url_options."x"]',
+    '[storage.lsm_config]',
+  );
+  const lines = fc.tuple(tables, keys, values).map(([table, key, value]) => `${table}\n${key} = ${value}\n`);
+  fc.assert(
+    fc.property(fc.array(lines, { maxLength: 4 }), (some) => {
+      const { configuration, problems } = parse(some.join(''), environment);
+      assert.equal(configuration === undefined, problems.length > 0);
+    }),
+    { numRuns: 2000 },
+  );
 });
 
 test("ProximaDB's own tables and keys are ignored", () => {
