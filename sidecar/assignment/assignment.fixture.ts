@@ -1,5 +1,6 @@
 /** What the tests of this folder share: URLs on one machine, simulated or real, and services over them. */
 import { randomBytes } from 'node:crypto';
+import { after } from 'node:test';
 import { openFileStorage } from '../storage/file.ts';
 import type { FileSystem } from '../storage/filesystem.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -41,7 +42,9 @@ export function openService(
   for (const { component } of urls) {
     components.set(component, { urls: urls.filter((url) => url.component === component), strategy });
   }
-  return AssignmentService.open({ ...options, components, clock: () => new Date(), logger: silent });
+  const service = await AssignmentService.open({ ...options, components, clock: () => new Date(), logger: silent });
+  opened.push(service);
+  return service;
 }
 
 /** `/mnt/d1`, `/mnt/d2`, … */
