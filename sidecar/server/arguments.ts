@@ -118,7 +118,7 @@ export function shown(bytes: Buffer): string {
     .toString('utf8')
     // oxlint-disable-next-line no-control-regex -- control characters are what is looked for
     .replaceAll(/[\0-\x1f\x7f']/g, (character) => `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`);
-  return bytes.length > 64 ? `${text}…` : text;
+  return bytes.length > 64 ? `${text}...` : text;
 }
 
 function isTokenByte(byte: number): boolean {

@@ -11,6 +11,7 @@
 import type { Socket } from 'node:net';
 import { WalError } from '../errors.ts';
 import { type CollectionNames, isAppend, startAppend } from './append-command.ts';
+import type { ArgumentCache } from './argument-cache.ts';
 import { absent } from './arguments.ts';
 import type { CommandContext, ServerContext, Session } from './command.ts';
 import { errorReply, execute } from './commands.ts';
@@ -23,6 +24,7 @@ import { Encoded, type OutputPart, type Reply, ReplyWriter } from './resp-serial
 export interface ConnectionContext extends ServerContext {
   readonly budget: RequestBudget;
   readonly names: CollectionNames;
+  readonly cache: ArgumentCache;
   /** Has `flush` called at the end of this turn of the event loop. */
   scheduleFlush(connection: Connection): void;
 }
@@ -78,7 +80,7 @@ export class Connection implements RequestHolder {
     this.#socket = socket;
     this.session = session;
     this.#shared = shared;
-    this.#parser = new RequestParser(shared.limits);
+    this.#parser = new RequestParser(shared.limits, shared.cache);
     this.#context = { server: shared, session, waiting: (wait) => this.#wait(wait) };
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
     socket.on('end', () => this.#inputEnded());

@@ -12,6 +12,7 @@
  * when it is read, before anything is allocated for it.
  */
 import { WalError } from '../errors.ts';
+import { type ArgumentCache, cachedBytesMax } from './argument-cache.ts';
 import { splitInlineCommand } from './inline-command.ts';
 import { argumentOverheadBytes, type Limits } from './limits.ts';
 
@@ -22,6 +23,10 @@ const dollar = 0x24;
 const minus = 0x2d;
 const digitZero = 0x30;
 
+/** Arguments of a request that are looked for in the cache: command, collection, next-seq, operation. */
+const cachedArguments = 4;
+/** Requests with more arguments go the slow way, which gains nothing from haste. */
+const fastArgumentsMax = 1024;
 /** Digits of a length: 2^53 has 16. */
 const lengthDigitsMax = 16;
 /** The least memory for an argument that spans chunks. */
@@ -37,6 +42,7 @@ export type ParserLimits = Pick<Limits, 'requestBytes' | 'requestArguments' | 'i
 
 export class RequestParser {
   readonly #limits: ParserLimits;
+  readonly #cache: ArgumentCache;
   #chunk: Buffer = noBytes;
   #position = 0;
   /** Chunks that came while this one was not done. */
@@ -53,8 +59,10 @@ export class RequestParser {
   #assembly: Buffer | undefined;
   #assembledBytes = 0;
 
-  constructor(limits: ParserLimits) {
+  /** The cache may be shared by many parsers. */
+  constructor(limits: ParserLimits, cache: ArgumentCache) {
     this.#limits = limits;
+    this.#cache = cache;
   }
 
   /** Bytes on the wire of the request that `next` returned last. */
@@ -88,6 +96,10 @@ export class RequestParser {
    */
   next(): Buffer[] | undefined {
     for (;;) {
+      if (this.#argumentsLeft === 0) {
+        const whole = this.#readWhole();
+        if (whole !== undefined) return whole;
+      }
       if (this.#argumentsLeft === 0 && !this.#begin()) {
         if (!this.#nextChunk()) return undefined;
         continue;
@@ -99,6 +111,58 @@ export class RequestParser {
       if (this.#arguments.length > 0) return this.#finish();
       this.#requestBytes = 0;
     }
+  }
+
+  /**
+   * The fast path: a request that lies whole in the chunk. Anything else, be it incomplete, wrong, large or inline, is
+   * undefined, and the slow path starts at the same byte. It is all in one function for the sake of local variables.
+   */
+  #readWhole(): Buffer[] | undefined {
+    const chunk = this.#chunk;
+    const start = this.#position;
+    const end = chunk.length;
+    let at = start + 1;
+    if (at >= end || chunk[start] !== asterisk) return undefined;
+    let count = 0;
+    for (;;) {
+      const digit = (at < end ? (chunk[at] ?? 0) : 0) - digitZero;
+      if (digit < 0 || digit > 9) break;
+      count = count * 10 + digit;
+      at += 1;
+    }
+    if (count === 0 || count > fastArgumentsMax || !this.#isLineEnd(at)) return undefined;
+    at += 2;
+    const request: Buffer[] = [];
+    while (request.length < count) {
+      if (at >= end || chunk[at] !== dollar) return undefined;
+      at += 1;
+      const firstDigit = at;
+      let length = 0;
+      for (;;) {
+        const digit = (at < end ? (chunk[at] ?? 0) : 0) - digitZero;
+        if (digit < 0 || digit > 9) break;
+        length = length * 10 + digit;
+        at += 1;
+      }
+      if (at === firstDigit || length > end || !this.#isLineEnd(at)) return undefined;
+      const from = at + 2;
+      at = from + length;
+      if (!this.#isLineEnd(at)) return undefined;
+      request.push(
+        request.length < cachedArguments && length <= cachedBytesMax
+          ? this.#cache.slice(chunk, from, at)
+          : chunk.subarray(from, at),
+      );
+      at += 2;
+    }
+    this.lastRequestBytes = at - start;
+    this.#position = at;
+    return request;
+  }
+
+  #isLineEnd(at: number): boolean {
+    const chunk = this.#chunk;
+    return at + 1 < chunk.length && chunk[at] === carriageReturn && chunk[at + 1] === lineFeed;
   }
 
   #finish(): Buffer[] {
@@ -157,11 +221,17 @@ export class RequestParser {
     const end = this.#position + this.#bulkLength;
     if (this.#assembly !== undefined || end + 2 > this.#chunk.length) return this.#assemble();
     checkLineEnd(this.#chunk, end);
-    this.#arguments.push(this.#chunk.subarray(this.#position, end));
+    this.#arguments.push(this.#slice(this.#position, end));
     this.#requestBytes += this.#bulkLength + 2;
     this.#position = end + 2;
     this.#endArgument();
     return true;
+  }
+
+  /** An argument that lies whole in the chunk. Command, collection, next-seq and operation often are old friends. */
+  #slice(start: number, end: number): Buffer {
+    const often = this.#arguments.length < cachedArguments && end - start <= cachedBytesMax;
+    return often ? this.#cache.slice(this.#chunk, start, end) : this.#chunk.subarray(start, end);
   }
 
   #endArgument(): void {

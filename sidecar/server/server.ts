@@ -16,6 +16,7 @@ import type { Logger } from 'pino';
 import { WalError } from '../errors.ts';
 import type { Wal } from '../wal/wal.ts';
 import { CollectionNames } from './append-command.ts';
+import { ArgumentCache } from './argument-cache.ts';
 import type { Assignments, ServerCounters, Session } from './command.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { defaultLimits, type Limits } from './limits.ts';
@@ -57,6 +58,7 @@ export class SocketServer {
       replies: new ReplyBudget(limits.replyBytes),
       budget: new RequestBudget(limits),
       names: new CollectionNames(),
+      cache: new ArgumentCache(),
       sessions: () => this.#sessions(),
       scheduleFlush: (connection) => this.#scheduleFlush(connection),
     };

@@ -173,9 +173,9 @@ export interface TestServer {
   readonly server: SocketServer;
   readonly wal: MapWal;
   readonly socketPath: string;
-  connect(): Promise<RawClient>;
+  readonly connect: () => Promise<RawClient>;
   /** Ends clients and server, removes the directory. */
-  end(): Promise<void>;
+  readonly end: () => Promise<void>;
 }
 
 /** A server over a MapWal on a socket in a directory of its own. */
@@ -251,7 +251,7 @@ export class RawClient {
     return all.toString('latin1');
   }
 
-  send(...requests: readonly (string | Buffer)[][]): void {
+  send(...requests: readonly (readonly (string | Buffer)[])[]): void {
     this.socket.write(Buffer.concat(requests.map((request) => encodeRequest(request))));
   }
 
