@@ -33,8 +33,13 @@ export function openKnown(urls: readonly ManagedUrl[]): Promise<KnownUrls> {
   return KnownUrls.open(urls[0]?.component ?? 'wal', urls, options);
 }
 
-/** A service over the URLs of one component or of several. */
-export function openService(
+const opened: AssignmentService[] = [];
+after(() => {
+  for (const service of opened) service.close();
+});
+
+/** A service over the URLs of one component or of several; closed after the file's last test. */
+export async function openService(
   urls: readonly ManagedUrl[],
   strategy: Strategy = 'RoundRobin',
 ): Promise<AssignmentService> {
