@@ -1,6 +1,5 @@
 /** What the tests of this folder share: URLs on one machine, simulated or real, and services over them. */
 import { randomBytes } from 'node:crypto';
-import { after } from 'node:test';
 import { openFileStorage } from '../storage/file.ts';
 import type { FileSystem } from '../storage/filesystem.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -33,13 +32,8 @@ export function openKnown(urls: readonly ManagedUrl[]): Promise<KnownUrls> {
   return KnownUrls.open(urls[0]?.component ?? 'wal', urls, options);
 }
 
-const opened: AssignmentService[] = [];
-after(() => {
-  for (const service of opened) service.close();
-});
-
-/** A service over the URLs of one component or of several; closed after the file's last test. */
-export async function openService(
+/** A service over the URLs of one component or of several, which probes only when it is told to. */
+export function openService(
   urls: readonly ManagedUrl[],
   strategy: Strategy = 'RoundRobin',
 ): Promise<AssignmentService> {
@@ -47,9 +41,8 @@ export async function openService(
   for (const { component } of urls) {
     components.set(component, { urls: urls.filter((url) => url.component === component), strategy });
   }
-  const service = await AssignmentService.open({ ...options, components, clock: () => new Date(), logger: silent });
-  opened.push(service);
-  return service;
+  const clock = (): Date => new Date();
+  return AssignmentService.open({ ...options, components, clock, logger: silent, probeIntervalMs: 3_600_000 });
 }
 
 /** `/mnt/d1`, `/mnt/d2`, … */

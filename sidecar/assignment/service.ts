@@ -25,15 +25,17 @@ export interface AssignmentServiceOptions {
   readonly logger: Pick<Logger, 'info' | 'warn'>;
   /** How long one call to a URL may take until the URL is Unavailable; 30 s if not given. */
   readonly deadlineMs?: number;
+  /** How often URLs that aren't Available are tried again; 1 s if not given. */
+  readonly probeIntervalMs?: number;
 }
 
-const probeIntervalMs = 1000;
+const probeIntervalMsDefault = 1000;
 
 export class AssignmentService {
   readonly #components: ReadonlyMap<Component, ComponentAssignments>;
   readonly #timer: NodeJS.Timeout;
 
-  private constructor(components: ReadonlyMap<Component, ComponentAssignments>) {
+  private constructor(components: ReadonlyMap<Component, ComponentAssignments>, probeIntervalMs: number) {
     this.#components = components;
     this.#timer = setInterval(() => void this.probe(), probeIntervalMs);
     this.#timer.unref();
@@ -50,7 +52,8 @@ export class AssignmentService {
       if (component !== 'wal') await assignments.discoverAll();
       return [component, assignments] as const;
     });
-    return new AssignmentService(new Map(await Promise.all(opened)));
+    const components = new Map(await Promise.all(opened));
+    return new AssignmentService(components, options.probeIntervalMs ?? probeIntervalMsDefault);
   }
 
   /** The WAL engine introduces itself, before its recovery. */
