@@ -18,13 +18,16 @@ export class ApiError extends Error {
   readonly status: number;
   /** Machine-readable, as `Conflict`; empty where the server gave none. */
   readonly reason: string;
+  /** The server's own words. */
+  readonly said: string;
   /** How long the server asks to be left alone, in milliseconds. */
   readonly retryAfterMs: number | undefined;
 
-  constructor(status: number, reason: string, message: string, retryAfterMs?: number) {
-    super(message);
+  constructor(status: number, reason: string, context: string, said: string, retryAfterMs?: number) {
+    super(`${context}: ${said}`);
     this.status = status;
     this.reason = reason;
+    this.said = said;
     this.retryAfterMs = retryAfterMs;
   }
 
@@ -33,7 +36,7 @@ export class ApiError extends Error {
     const { code: ownCode, reason, message, details } = statusFields(status);
     const seconds = Number(retryAfterHeader ?? details?.retryAfterSeconds ?? Number.NaN);
     const retryAfterMs = seconds >= 0 ? seconds * 1000 : undefined;
-    return new ApiError(ownCode ?? code, reason ?? '', `${context}: ${message ?? `status ${code}`}`, retryAfterMs);
+    return new ApiError(ownCode ?? code, reason ?? '', context, message ?? `status ${code}`, retryAfterMs);
   }
 }
 

@@ -49,6 +49,15 @@ export interface ReconcilerOptions {
 }
 
 const conflictAgainMs = 250;
+/** Each of the three objects may be found in the place of one to be created, and then be applied. */
+const writesMax = 6;
+/** Answers that trying again at once won't change: a missing right, an admission policy, a quota. */
+const refusals: ReadonlySet<number> = new Set([400, 403, 422]);
+
+interface Written {
+  readonly planned: Plan;
+  readonly refused: ApiError | undefined;
+}
 
 export class Reconciler {
   readonly #options: ReconcilerOptions;
@@ -64,12 +73,26 @@ export class Reconciler {
   async reconcile(key: string, signal: AbortSignal): Promise<number | undefined> {
     const observed = this.#observe(key);
     if (observed === undefined) return undefined;
+    const { planned, refused } = await this.#writeObjects(observed, 0, signal);
+    const againMs = await this.#finish(observed.storage, planned, signal);
+    if (refused !== undefined) throw refused;
+    return againMs;
+  }
+
+  /** Writes objects one by one until none is to be written, or one is refused. Returns the plan of what is left. */
+  async #writeObjects(observed: Observed, writes: number, signal: AbortSignal): Promise<Written> {
+    const planned = plan(observed);
+    const [action] = planned.objects;
+    if (action === undefined) return { planned, refused: undefined };
+    const what = `${action.object.kind} ${action.object.metadata.name}`;
+    if (writes === writesMax) throw new Error(`${what} does not stay as it was applied`);
     try {
-      return await this.#carryOut(observed, signal);
+      const live = { ...observed.live, [action.slot]: await this.#write(action, signal) };
+      return await this.#writeObjects({ ...observed, live }, writes + 1, signal);
     } catch (error) {
-      if (!isRefusal(error)) throw error;
-      await this.#finish(observed, plan({ ...observed, refusal: error.message }), signal);
-      throw error;
+      if (!(error instanceof ApiError) || !refusals.has(error.status)) throw error;
+      const refusal = `${what} was refused by the API server: ${error.said}`;
+      return { planned: plan({ ...observed, refusal }), refused: error };
     }
   }
 
@@ -89,64 +112,45 @@ export class Reconciler {
     return { storage, pods: caches.podsOf(key), live, refusal: undefined, operatorVersion, now: now() };
   }
 
-  async #carryOut(observed: Observed, signal: AbortSignal): Promise<number | undefined> {
-    const planned = plan(observed);
-    for (const action of planned.objects) {
-      const found = await this.#write(action, signal);
-      // At most once for each kind: the object is there from now on.
-      if (found !== undefined) {
-        return await this.#carryOut({ ...observed, live: { ...observed.live, [action.slot]: found } }, signal);
-      }
-    }
-    return await this.#finish(observed, planned, signal);
-  }
-
-  /** Writes an object. Returns the one that is there where it was to be created. */
-  async #write(action: ObjectAction, signal: AbortSignal): Promise<KubernetesObject | undefined> {
+  /** Writes an object. Returns it as stored, or the one that is there where it was to be created. */
+  async #write(action: ObjectAction, signal: AbortSignal): Promise<KubernetesObject> {
     const { client, caches, logger } = this.#options;
     const { kind, metadata } = action.object;
     const target = { kind, namespace: metadata.namespace, name: metadata.name };
     try {
-      caches.refresh(action.slot, await applyObject(client, action, signal));
+      const stored = await applyObject(client, action, signal);
+      caches.refresh(action.slot, stored);
       logger.info(target, action.uid === undefined ? 'created' : 'applied');
-      return undefined;
+      return stored;
     } catch (error) {
       if (error instanceof ApiError && error.status === 409 && action.uid === undefined) {
         const path = objectPath(action.resource, metadata.namespace, metadata.name);
         return asObject(await client.get(path, {}, signal));
-      }
-      if (error instanceof ApiError && isRefusal(error)) {
-        throw new ApiError(error.status, error.reason, `${kind} ${metadata.name} was refused: ${error.message}`);
       }
       throw error;
     }
   }
 
   /** Prunes, and writes the status. */
-  async #finish({ storage }: Observed, planned: Plan, signal: AbortSignal): Promise<number | undefined> {
+  async #finish(storage: WalStorage, planned: Plan, signal: AbortSignal): Promise<number | undefined> {
     const { client, caches, logger } = this.#options;
     const key = keyOf(storage);
-    for (const prune of planned.prunes) {
-      const stored = await pruneEntry(client, storage, prune, signal);
-      if (stored === undefined) continue;
-      caches.refresh('storage', stored);
-      logger.info({ key, ...prune }, 'removed the entry of a pod that is gone');
-    }
-    if (planned.status === undefined) return planned.againMs;
     try {
+      for (const prune of planned.prunes) {
+        const stored = await pruneEntry(client, storage, prune, signal);
+        if (stored === undefined) continue;
+        caches.refresh('storage', stored);
+        logger.info({ key, ...prune }, 'removed the entry of a pod that is gone');
+      }
+      if (planned.status === undefined) return planned.againMs;
       caches.refresh('storage', await applyStatus(client, storage, planned.status, signal));
+      logger.debug({ key }, 'status written');
+      return planned.againMs;
     } catch (error) {
-      if (error instanceof ApiError && error.status === 404) return undefined;
-      if (error instanceof ApiError && error.status === 409) return conflictAgainMs;
+      const status = error instanceof ApiError ? error.status : undefined;
+      if (status === 404) return undefined;
+      if (status === 409) return conflictAgainMs;
       throw error;
     }
-    logger.debug({ key }, 'status written');
-    return planned.againMs;
   }
-}
-
-/** An answer that trying again at once won't change: a missing right, an admission policy, a quota. */
-function isRefusal(error: unknown): error is ApiError {
-  if (!(error instanceof ApiError)) return false;
-  return [400, 403, 422].includes(error.status);
 }
