@@ -32,6 +32,8 @@ export function openKnown(urls: readonly ManagedUrl[]): Promise<KnownUrls> {
   return KnownUrls.open(urls[0]?.component ?? 'wal', urls, options);
 }
 
+const clock = (): Date => new Date();
+
 /** A service over the URLs of one component or of several, which probes only when it is told to. */
 export function openService(
   urls: readonly ManagedUrl[],
@@ -41,7 +43,6 @@ export function openService(
   for (const { component } of urls) {
     components.set(component, { urls: urls.filter((url) => url.component === component), strategy });
   }
-  const clock = (): Date => new Date();
   return AssignmentService.open({ ...options, components, clock, logger: silent, probeIntervalMs: 3_600_000 });
 }
 

@@ -35,6 +35,8 @@ export async function within<T>(limitMs: number, what: string, promise: Promise<
   const late = new Promise<never>((_resolve, reject) => {
     const sentence = `${what} gave no answer for ${limitMs / 1000} s: check the mount.`;
     timer = setTimeout(() => reject(new WalError('UNAVAILABLE', sentence)), limitMs);
+    // What hangs is a call of the system, which keeps the process by itself.
+    timer.unref();
   });
   try {
     return await Promise.race([promise, late]);
