@@ -143,10 +143,13 @@ export class Committer {
     this.#judgeConflicts();
   }
 
-  /** Ends the timer and closes the journal. */
-  async close(): Promise<void> {
+  /** Ends the timer. */
+  abandon(): void {
     clearInterval(this.#timer);
     this.#timer = undefined;
+  }
+
+  async close(): Promise<void> {
     await this.journal?.close();
   }
 

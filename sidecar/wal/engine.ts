@@ -165,7 +165,6 @@ export class WalEngine implements Wal {
 
   /** Shutdown (E24): what was received is answered; the rest is as after kill -9, but for what could be flushed in a second. */
   async close(): Promise<void> {
-    for (const timer of this.#timers) clearInterval(timer);
     await Promise.all(this.committers.map((committer) => committer.idle()));
     if (this.#options.configuration.syncMode !== 'Always') {
       await Promise.allSettled(this.committers.map((committer) => committer.sync()));
@@ -176,7 +175,14 @@ export class WalEngine implements Wal {
       await this.flusher.flush(collection).catch((error: unknown) => this.#warn(collection, error, 'a flush failed'));
     }
     await this.flusher.idle();
+    this.abandon();
     await Promise.all(this.committers.map((committer) => committer.close()));
+  }
+
+  /** Ends the timers and waits for nothing: what is under way is left as a kill leaves it. */
+  abandon(): void {
+    for (const timer of this.#timers) clearInterval(timer);
+    for (const committer of this.committers) committer.abandon();
   }
 
   #committerOf(managed: ManagedUrl): Committer {

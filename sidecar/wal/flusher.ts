@@ -51,7 +51,7 @@ export class Flusher {
   afterPublish(committer: Committer, touched: Iterable<Collection>): void {
     const { memoryFlushSizeBytes } = this.#options.configuration;
     for (const collection of touched) {
-      if (collection.memory.usedBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
+      if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
     if (this.#options.budget.excessBytes > 0) this.#flushLargest();
     if ((committer.journal?.bytes ?? 0) > this.#journalBytesMax) this.#flushOldest(committer);

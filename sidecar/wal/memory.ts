@@ -85,6 +85,11 @@ export class CollectionMemory {
     return this.#frozen.length === 0 && this.#active.length === 0;
   }
 
+  /** Encoded bytes that no flush is writing yet. */
+  get unfrozenBytes(): number {
+    return this.usedBytes - this.#frozen.reduce((sum, chunk) => sum + chunk.usedBytes, 0);
+  }
+
   /** The first sequence held, or undefined. */
   get first(): number | undefined {
     return (this.#frozen[0] ?? this.#active[0])?.first;

@@ -109,7 +109,7 @@ async function withProgress<In, Out>(work: (url: In, onProgress: () => void) => 
   let timer: NodeJS.Timeout | undefined;
   const stalled = new Promise<never>((_resolve, reject) => {
     const fail = (): void => reject(new Error(`no progress for ${noProgressMs / 1000} s`));
-    timer = setTimeout(fail, noProgressMs);
+    timer = setTimeout(fail, noProgressMs).unref();
   });
   try {
     return await Promise.race([work(url, () => timer?.refresh()), stalled]);
