@@ -6,7 +6,6 @@
  * bound to the uid that was read, and that of one that doesn't to a version that no object has: the API server then
  * creates it, or answers Conflict if somebody has made one of that name meanwhile.
  */
-import type { WalStorageStatus } from '../crds/walstorage.generated.ts';
 import { type ApiClient, ApiError } from './client.ts';
 import { operatorName } from './desired.ts';
 import {
@@ -20,7 +19,8 @@ import {
   type WalStorage,
   walStorages,
 } from './kubernetes.ts';
-import { type ObjectAction, type PruneAction, type StatusAction } from './plan.ts';
+import type { ObjectAction, PruneAction } from './plan.ts';
+import type { OperatorStatus } from './status.ts';
 import { isFinished } from './usage.ts';
 
 /** etcd's first revision, before any object. */
@@ -78,16 +78,11 @@ async function reports(
 export async function applyStatus(
   client: ApiClient,
   storage: WalStorage,
-  { status, onlyAtVersion }: StatusAction,
+  status: OperatorStatus,
   signal: AbortSignal,
 ): Promise<WalStorage> {
   const { name, namespace } = storage.metadata;
-  const object: { apiVersion: string; kind: string; metadata: object; status: WalStorageStatus } = {
-    apiVersion,
-    kind: 'WalStorage',
-    metadata: { name, namespace, ...(onlyAtVersion === undefined ? {} : { resourceVersion: onlyAtVersion }) },
-    status,
-  };
+  const object = { apiVersion, kind: 'WalStorage', metadata: { name, namespace }, status };
   const path = objectPath(walStorages, namespace, name, 'status');
   return asObject(await client.apply(path, operatorName, object, signal));
 }

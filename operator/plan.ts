@@ -53,16 +53,11 @@ export interface PruneAction {
   readonly podName: string | undefined;
 }
 
-export interface StatusAction {
-  readonly status: OperatorStatus;
-  /** Written only if the WalStorage has still this version; undefined: whatever it is by then. */
-  readonly onlyAtVersion: string | undefined;
-}
-
 export interface Plan {
   readonly objects: readonly ObjectAction[];
   readonly prunes: readonly PruneAction[];
-  readonly status: StatusAction | undefined;
+  /** Undefined: it is as it should be. */
+  readonly status: OperatorStatus | undefined;
   /** Look again after so long, for what no watch tells of. */
   readonly againMs: number | undefined;
 }
@@ -94,7 +89,7 @@ export function plan(observed: Observed): Plan {
   return {
     objects: refusal === undefined ? desired.flatMap((wanted) => objectAction(wanted, live[wanted.slot], storage)) : [],
     prunes: prunesOf(storage, reporting),
-    status: statusAction(storage, status),
+    status: isWritten(storage, status) ? undefined : status,
     againMs: taken.length > 0 ? takenAgainMs : undefined,
   };
 }
@@ -176,18 +171,6 @@ function prunesOf(storage: WalStorage, pods: readonly ReportingPod[]): PruneActi
   return [...names].flatMap(([uid, podName]) =>
     living.has(uid) ? [] : { manager: `${podManagerPrefix}${uid}`, uid, podName },
   );
-}
-
-/**
- * The write of a status that differs from the live one. A URL that gets its first collections in it must still be in
- * the spec at that moment: the CRD refuses every change of a WalStorage whose status counts collections under a URL
- * that its spec lacks, this operator's own included. So that write is bound to the version that was read.
- */
-function statusAction(storage: WalStorage, status: OperatorStatus): StatusAction | undefined {
-  if (isWritten(storage, status)) return undefined;
-  const before = new Map(storage.status?.urls?.map(({ url, collections }) => [url, collections]));
-  const firstUse = status.urls.some(({ url, collections }) => collections > 0 && (before.get(url) ?? 0) === 0);
-  return { status, onlyAtVersion: firstUse ? storage.metadata.resourceVersion : undefined };
 }
 
 function isWritten({ status: live }: WalStorage, status: OperatorStatus): boolean {

@@ -5,7 +5,7 @@
  * |---|---|
  * | an object to be created that exists (409) | reads it, plans again with it: ours after all, or `NameTaken` |
  * | an object refused for good (4xx) | writes that into the status, then fails, to be tried again later |
- * | a status bound to a version that has passed (409) | plans again shortly, when the cache has caught up |
+ * | a status that others write too often to be merged (409) | plans again shortly |
  * | a WalStorage that is gone, or being deleted | nothing: owner references do the rest |
  */
 import type { Logger } from 'pino';

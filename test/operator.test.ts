@@ -6,6 +6,7 @@ import { after, before, type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
 import type { PodStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import { pruneEntry } from '../operator/apply.ts';
 import { runOperator } from '../operator/command.ts';
 import { configKey, managedByLabel } from '../operator/desired.ts';
 import {
@@ -270,6 +271,18 @@ test('the entry of a pod that is gone is pruned, again if it writes late; that o
   await namespace.report('orders', successor, entry(6));
   const taken = await namespace.status('orders', 'taken over', ({ status }) => status?.collections === 13);
   assert.equal(taken.status?.pods?.find(({ name }) => name === 'db-0')?.uid, successor.metadata.uid);
+});
+
+test('the entry of a pod that is there is not pruned, whatever a late copy of the pods says', async (t) => {
+  const namespace = await namespaceFor(t);
+  const { client } = operatorFor(t, namespace);
+  const storage = await namespace.applyStorage('orders', example.spec);
+  const pod = await namespace.createPod('db-0', 'orders');
+  await namespace.report('orders', pod, entry(5));
+  const { uid } = pod.metadata;
+  const prune = { manager: `pod-${uid}`, uid, podName: 'db-0' };
+  assert.equal(await pruneEntry(client, storage, prune, new AbortController().signal), undefined);
+  assert.equal((await namespace.storage('orders')).status?.pods?.length, 1);
 });
 
 test('a pod of the same name takes the entry over while the earlier one is still recorded', async (t) => {
