@@ -1,6 +1,7 @@
 /** Programs that we start: run to the end for their output, or kept running and ended with us. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { text } from 'node:stream/consumers';
 
 /** A program ended with an exit status other than 0, or could not be started. */
@@ -54,7 +55,10 @@ export async function run(command: string, args: readonly string[], options: Run
     throw new CommandError(`${command} could not be started: ${reason}`, '', { cause: error });
   });
   if (status === 0) return output;
-  throw new CommandError(`${command} ${args.join(' ')} ended with ${status}: ${stderr.trim()}`, stderr.trim());
+  throw new CommandError(
+    `${basename(command)} ${args.join(' ')} ended with ${status}: ${stderr.trim()}`,
+    stderr.trim(),
+  );
 }
 
 /** A program that goes on beside us. On Linux the kernel ends it when we end, however that comes. */
@@ -84,6 +88,8 @@ export class Child {
       cwd: options.directory,
       env: options.environment ?? process.env,
       stdio: ['ignore', log, log],
+      // In a session of its own it does not get the Ctrl-C that a terminal sends to us: we end it in order.
+      detached: true,
     });
     closeSync(log);
     this.#ended = new Promise((resolve) => {
@@ -108,6 +114,14 @@ export class Child {
   /** Sends the signal; returns at once. */
   signal(signal: NodeJS.Signals): void {
     if (this.#running) this.#process.kill(signal);
+  }
+
+  /** Asks it to end by SIGTERM, and kills it when it takes longer than `withinMs`; waits for its end. */
+  async end(withinMs: number): Promise<void> {
+    this.signal('SIGTERM');
+    const timer = setTimeout(() => this.signal('SIGKILL'), withinMs);
+    await this.#ended;
+    clearTimeout(timer);
   }
 
   /** Ends it by SIGKILL, and waits for its end. */

@@ -5,6 +5,7 @@ import { request } from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { kubeconfigFile, makeCertificates, makeKubeconfigs, type User } from './certificates.ts';
 import { Child, type RunOptions, run } from './child.ts';
@@ -41,8 +42,9 @@ export class ControlPlane {
   readonly caFile: string;
   /** An administrator's. */
   readonly kubeconfig: string;
+  /** The command that runs a fitting kubectl. */
+  readonly kubectlCommand: string;
   readonly #programs: string;
-  readonly #kubectl: string;
   readonly #etcdPorts: readonly [number, number];
   readonly #children = new Map<ProgramName, Child>();
   #credentials: { ca: Buffer; cert: Buffer; key: Buffer } | undefined;
@@ -55,7 +57,7 @@ export class ControlPlane {
     this.caFile = join(directory, 'ca.crt');
     this.kubeconfig = kubeconfigFile(directory, 'admin');
     this.#programs = programs;
-    this.#kubectl = kubectl;
+    this.kubectlCommand = kubectl;
   }
 
   /** Starts one: ready when the API server is, its namespace `default` and (with controllers) a service account in it exist. */
@@ -174,7 +176,7 @@ export class ControlPlane {
    */
   kubectl(args: readonly string[], options: Pick<RunOptions, 'input'> = {}): Promise<string> {
     const common = ['--kubeconfig', this.kubeconfig, '--cache-dir', join(this.directory, 'kubectl')];
-    return run(this.#kubectl, [...common, ...args], options);
+    return run(this.kubectlCommand, [...common, ...args], options);
   }
 
   /** Applies objects given as JavaScript values, in order. */
@@ -187,24 +189,35 @@ export class ControlPlane {
   /** Creates our CRD and waits until its resource is served. */
   async installCrd(): Promise<void> {
     await this.kubectl(['create', '-f', crdFile]);
-    await this.kubectl(['wait', '--for=condition=Established', '-f', crdFile, '--timeout=30s']);
+    // `kubectl wait` fails while the status is still empty; besides, discovery follows the condition after a moment.
+    const deadlineMs = performance.now() + startTimeoutMs;
+    for (;;) {
+      const served = await this.kubectl(['get', 'walstorages']).catch((error: unknown) => {
+        if (performance.now() > deadlineMs) throw error;
+        return undefined;
+      });
+      if (served !== undefined) return;
+      await setTimeout(pollMs);
+    }
   }
 
   /**
    * A token of a service account, as a pod's projected volume holds one.
-   * @param boundPod the token dies with this pod, which must exist and run under that service account
+   * @param options `boundPod`: the token dies with this pod, which must exist and run under that service account;
+   * `seconds`: it is valid so long, an hour by default
    */
   async createServiceAccountToken(
     namespace: string,
     serviceAccount: string,
-    options: { readonly boundPod?: { readonly name: string; readonly uid: string } } = {},
+    options: { readonly boundPod?: { readonly name: string; readonly uid: string }; readonly seconds?: number } = {},
   ): Promise<string> {
-    const { boundPod } = options;
+    const { boundPod, seconds = 3600 } = options;
     const bound =
       boundPod === undefined
         ? []
         : ['--bound-object-kind=Pod', `--bound-object-name=${boundPod.name}`, `--bound-object-uid=${boundPod.uid}`];
-    return (await this.kubectl(['create', 'token', serviceAccount, '-n', namespace, ...bound])).trim();
+    const wanted = ['create', 'token', serviceAccount, '-n', namespace, `--duration=${seconds}s`];
+    return (await this.kubectl([...wanted, ...bound])).trim();
   }
 
   #spawn(name: ProgramName, flags: Flags): void {
@@ -225,7 +238,7 @@ export class ControlPlane {
         const what = dead === undefined ? `did not answer ${path} in ${startTimeoutMs / 1000} s` : 'ended';
         throw new Error(`${child?.name} ${what}:\n${child?.lastLines()}`);
       }
-      await new Promise((resolve) => setTimeout(resolve, pollMs));
+      await setTimeout(pollMs);
     }
   }
 
@@ -248,7 +261,8 @@ async function freePorts(): Promise<readonly [number, number, number]> {
   return [await freePort(), await freePort(), await freePort()];
 }
 
-async function freePort(): Promise<number> {
+/** A port of 127.0.0.1 that nobody listens on now. */
+export async function freePort(): Promise<number> {
   for (;;) {
     const port = 16_000 + Math.floor(Math.random() * 16_000);
     const free = await new Promise<boolean>((resolve) => {
