@@ -1,0 +1,37 @@
+/** What the sidecar tells of itself: the publisher's input, asked for about twice a second while all is quiet. */
+import type { Component, UrlState } from '../assignment/assignment.ts';
+
+export interface StatusReport {
+  /** The socket serves and at least one WAL URL is Available. */
+  readonly ready: boolean;
+  /** Of the configuration that is applied. */
+  readonly configHash: string;
+  /** Collections with a log. */
+  readonly collections: number;
+  /** Encoded bytes of their live entries. */
+  readonly bytes: number;
+  readonly journalBytes: number;
+  /** The WAL's URLs, at most 32, in the order of the configuration. */
+  readonly urls: readonly UrlReport[];
+  /** Where collections live, in a stable order; read only as far as there is room. */
+  readonly assignments: Iterable<AssignmentReport>;
+}
+
+export interface UrlReport {
+  /** As the configuration file writes it, so that the operator finds it in the spec. */
+  readonly url: string;
+  readonly state: UrlState;
+  /** Why it isn't Available; else empty. */
+  readonly reason: string;
+  readonly collections: number;
+  /** Segments. */
+  readonly files: number;
+  readonly bytes: number;
+  readonly journalBytes: number;
+}
+
+export interface AssignmentReport {
+  readonly component: Component;
+  readonly collection: string;
+  readonly url: string;
+}
