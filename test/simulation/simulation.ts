@@ -3,12 +3,12 @@
  * cut or a kill at a drawn call, and recovered, with further crashes during recovery; after each recovery the model is held
  * against what is found. Everything is drawn from one seed.
  */
-import { WalError } from '../errors.ts';
-import { Random } from '../storage/random.ts';
-import { SimulatedFileSystem } from '../storage/simulated.ts';
-import { type EngineFixture, openEngine } from './engine.fixture.ts';
-import type { WalEngine } from './engine.ts';
-import { CollectionModel, type Found } from './simulation.model.ts';
+import { WalError } from '../../sidecar/errors.ts';
+import { Random } from '../../sidecar/storage/random.ts';
+import { SimulatedFileSystem } from '../../sidecar/storage/simulated.ts';
+import { type EngineFixture, openEngine } from '../../sidecar/wal/engine.fixture.ts';
+import type { WalEngine } from '../../sidecar/wal/engine.ts';
+import { CollectionModel, type Found } from './model.ts';
 
 const collections = 6;
 const pipelineMax = 4;
@@ -16,17 +16,44 @@ const pipelineMax = 4;
 const callsMax = 400;
 const recoveryCallsMax = 150;
 
+/** What rounds hit, added up. */
 export interface RoundReport {
-  readonly unanswered: number;
+  readonly rounds: number;
+  /** Rounds that ended with commands unanswered. */
+  readonly interrupted: number;
   readonly recoveryCrashes: number;
+  /** Segments found at the recoveries. */
   readonly segments: number;
 }
 
-export class Simulation {
+/** Lives of one simulated disk, one after the other, before a fresh one. */
+export const roundsPerSeed = 20;
+
+/** Runs `rounds` rounds, with `firstSeed` and the seeds after it. An error names the seed and how to replay it. */
+export async function simulate(firstSeed: number, rounds: number): Promise<RoundReport> {
+  const sum = { rounds: 0, interrupted: 0, recoveryCrashes: 0, segments: 0 };
+  for (let seed = firstSeed; sum.rounds < rounds; seed++) {
+    const simulation = new Simulation(seed);
+    for (let life = 0; life < roundsPerSeed && sum.rounds < rounds; life++) {
+      try {
+        const report = await simulation.round();
+        for (const key of ['rounds', 'interrupted', 'recoveryCrashes', 'segments'] as const) sum[key] += report[key];
+      } catch (error) {
+        const replay = `SIMULATION_SEED=${seed} SIMULATION_ROUNDS=${life + 1}`;
+        throw new Error(`seed ${seed}, life ${life}: replay with ${replay}`, { cause: error });
+      }
+    }
+  }
+  return sum;
+}
+
+class Simulation {
   readonly #random: Random;
   readonly #models = Array.from({ length: collections }, (_, index) => new CollectionModel(`c${index}`));
   #fileSystem: SimulatedFileSystem;
   #counter = 0;
+  /** Which process is alive: what an earlier one still calls back means nothing. */
+  #life = 0;
 
   constructor(seed: number) {
     this.#random = new Random(seed);
@@ -46,7 +73,7 @@ export class Simulation {
     await this.#work(fixture);
     const unanswered = this.#models.reduce((sum, model) => sum + model.unanswered, 0);
     this.#end(fixture);
-    return { unanswered, recoveryCrashes, segments };
+    return { rounds: 1, interrupted: unanswered > 0 ? 1 : 0, recoveryCrashes, segments };
   }
 
   async #open(): Promise<EngineFixture> {
@@ -88,14 +115,14 @@ export class Simulation {
   #step(engine: WalEngine, model: CollectionModel): void {
     const choice = this.#random.below(40);
     if (choice === 0 && model.exists) {
-      engine.flush(model.name).catch(ignoreNotFound);
+      engine.flush(model.name).catch(this.#inThisLife(ignoreNotFound));
     } else if (choice <= 2 && model.isIdle && model.exists && model.last > model.checkpoint) {
       const sequence = model.checkpoint + 1 + this.#random.below(model.last - model.checkpoint);
       model.sendCheckpoint(sequence);
-      void engine.checkpoint(model.name, sequence).then(() => model.acknowledgeCheckpoint());
+      void engine.checkpoint(model.name, sequence).then(this.#inThisLife(() => model.acknowledgeCheckpoint()));
     } else if (choice === 3 && model.isIdle && model.exists) {
       model.sendDrop();
-      void engine.drop(model.name).then(() => model.acknowledgeDrop());
+      void engine.drop(model.name).then(this.#inThisLife(() => model.acknowledgeDrop()));
     } else if (model.unanswered < pipelineMax && (model.isIdle || model.isAppending)) {
       this.#append(engine, model);
     }
@@ -109,14 +136,23 @@ export class Simulation {
     const fields = batch.flatMap((payload) => [Buffer.from('INSERT'), Buffer.from('k'), Buffer.from(payload)]);
     const next = this.#random.coin() ? model.nextToSend : undefined;
     model.sendAppend(batch);
-    engine.append(model.name, next, fields, (error, last) => {
-      if (error !== undefined) throw error;
-      model.acknowledgeAppend(batch, last);
+    const acknowledge = this.#inThisLife((last: number) => model.acknowledgeAppend(batch, last));
+    const refuse = this.#inThisLife((error: WalError) => {
+      throw error;
     });
+    engine.append(model.name, next, fields, (error, last) => (error === undefined ? acknowledge(last) : refuse(error)));
+  }
+
+  #inThisLife<Arguments extends unknown[]>(work: (...args: Arguments) => void): (...args: Arguments) => void {
+    const life = this.#life;
+    return (...args) => {
+      if (life === this.#life) work(...args);
+    };
   }
 
   /** The process is gone, with or without the power. */
   #end(fixture: EngineFixture | undefined): void {
+    this.#life++;
     fixture?.engine.abandon();
     fixture?.assignments.close();
     const seed = this.#random.below(2 ** 31);
