@@ -1,0 +1,45 @@
+/** HTTP on HOST:PORT, and its end. */
+import { once } from 'node:events';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { systemCode } from '../errors.ts';
+
+/** Health probes, a scraper and a few people; more wait in the system's queue or are refused. */
+const connectionsMax = 256;
+
+/**
+ * A server listening on `address`: HOST:PORT or [IPv6]:PORT, port 0 for a free one. Errors say what to change.
+ */
+export async function listen(address: string, app: RequestListener): Promise<Server> {
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]]*)):(\d{1,5})$/.exec(address);
+  const port = Number(parts?.[3]);
+  if (parts === null || port > 65_535) {
+    throw new Error(`the HTTP address ${JSON.stringify(address)} is not HOST:PORT, for example 127.0.0.1:9464`);
+  }
+  const host = parts[1] ?? parts[2] ?? '';
+  const server = createServer(app);
+  server.maxConnections = connectionsMax;
+  try {
+    server.listen({ port, host: host === '' ? undefined : host });
+    await once(server, 'listening');
+  } catch (error) {
+    const reason =
+      systemCode(error) === 'EADDRINUSE' ? 'is taken: end who listens there, or choose another' : String(error);
+    throw new Error(`the HTTP address ${address} ${reason}`, { cause: error });
+  }
+  return server;
+}
+
+/** HOST:PORT as the server really listens. */
+export function addressOf(server: Server): string {
+  const found = server.address();
+  if (found === null || typeof found === 'string') throw new Error('the HTTP server does not listen on a port');
+  return `${found.family === 'IPv6' ? `[${found.address}]` : found.address}:${found.port}`;
+}
+
+/** Ends the server, and the connections that are left. */
+export async function closeServer(server: Server): Promise<void> {
+  if (!server.listening) return;
+  server.close();
+  server.closeAllConnections();
+  await once(server, 'close');
+}
