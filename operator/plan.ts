@@ -13,6 +13,7 @@
  * | the status differs from what follows from all this | write it |
  */
 import { isDeepStrictEqual } from 'node:util';
+import { hashOf } from '../sidecar/config/hash.ts';
 import {
   configKey,
   desiredObjects,
@@ -24,7 +25,7 @@ import {
   type Wanted,
 } from './desired.ts';
 import type { ConfigMap, KubernetesObject, Pod, WalStorage } from './kubernetes.ts';
-import { hashOf, placedUrls, type RenderOutcome, type RetainedUrl, readUrls, renderSpec } from './rendering.ts';
+import { placedUrls, type RenderOutcome, type RetainedUrl, readUrls, renderSpec } from './rendering.ts';
 import { type Obstacle, type OperatorStatus, statusOf } from './status.ts';
 import { type ReportingPod, reportingPods, usedUrls } from './usage.ts';
 

@@ -9,10 +9,10 @@
  * | any other URL | as it is (its volume belongs to the pod) |
  * | credentialsSecretRef | `credentials_dir`, where the Secret is mounted; never its content (R7) |
  */
-import { createHash } from 'node:crypto';
 import type { ComponentSpec, UrlSpec, Volume, WalSpec, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { type Component, components } from '../sidecar/assignment/assignment.ts';
 import type { UrlOptions } from '../sidecar/config/configuration.ts';
+import { hashOf } from '../sidecar/config/hash.ts';
 import { parse, refuseUnsupported } from '../sidecar/config/parse.ts';
 import { format } from '../sidecar/config/problem.ts';
 import { type RenderedComponent, type RenderedUrl, type RenderedWal, render } from '../sidecar/config/render.ts';
@@ -73,11 +73,6 @@ export function renderSpec(
   const refused = configuration === undefined ? problems : refuseUnsupported(configuration);
   if (refused.length > 0) return { problems: format(refused).trim() };
   return { rendering: { text, hash: hashOf(text), urls: placedUrls(spec, retained) } };
-}
-
-/** The hash of a configuration file's text. */
-export function hashOf(text: string): string {
-  return createHash('sha256').update(text).digest('hex');
 }
 
 /** The URLs that a rendered file has, with their options; none if a sidecar would refuse it. */

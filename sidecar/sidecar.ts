@@ -14,6 +14,10 @@ import type { StorageUrl } from './config/storage-url.ts';
 import { WalError } from './errors.ts';
 import { createServer, type SocketServer } from './server/server.ts';
 import { prepareSocketPath } from './server/socket-path.ts';
+import { publisherSettings } from './status/api-server.ts';
+import { reportHoldings } from './status/holdings.ts';
+import { StatusPublisher } from './status/publisher.ts';
+import type { StatusReport } from './status/report.ts';
 import { DiskFileSystem } from './storage/disk.ts';
 import { openFileStorage } from './storage/file.ts';
 import type { Storage } from './storage/storage.ts';
@@ -25,7 +29,8 @@ const lockWaitMs = 5_000;
 
 export interface SidecarOptions {
   readonly configuration: Configuration;
-  readonly configurationFile: string;
+  /** Of the configuration file's text. */
+  readonly configHash: string;
   readonly socketPath: string;
   /** HOST:PORT */
   readonly http: string;
@@ -39,6 +44,7 @@ export class Sidecar {
   #assignments: AssignmentService | undefined;
   #engine: WalEngine | undefined;
   #server: SocketServer | undefined;
+  #publisher: StatusPublisher | undefined;
 
   constructor(options: SidecarOptions) {
     this.#options = options;
@@ -80,10 +86,12 @@ export class Sidecar {
       version: packageJson.version,
     });
     logger.info({ socket: socketPath, version: packageJson.version }, 'serving');
+    this.#publish(this.#engine, this.#assignments);
   }
 
   /** Ends in good order: what was received is answered first (E24). */
   async close(): Promise<void> {
+    this.#publisher?.close();
     await this.#server?.close();
     await this.#engine?.close();
     this.#assignments?.close();
@@ -91,6 +99,17 @@ export class Sidecar {
       await storage?.unlock();
       await storage?.close();
     }
+  }
+
+  /** In a pod the WalStorage is told what the sidecar holds; outside there is nobody to tell. */
+  #publish(engine: WalEngine, assignments: AssignmentService): void {
+    const { configHash, configuration, environment, logger } = this.#options;
+    const settings = publisherSettings(environment);
+    if (settings === undefined) return;
+    const { urls } = configuration.wal;
+    const report = (): StatusReport => reportHoldings({ engine, assignments, urls, configHash });
+    this.#publisher = new StatusPublisher({ settings, report, logger });
+    this.#publisher.start();
   }
 
   #manage(component: Component, { scheme, url, path }: StorageUrl, index: number): ManagedUrl {

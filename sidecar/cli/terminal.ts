@@ -27,6 +27,8 @@ export interface LoadedConfiguration {
   readonly configuration: Configuration;
   /** The key paths that stand in the file; all others have their defaults. */
   readonly written: ReadonlySet<string>;
+  /** Of the file's text. */
+  readonly hash: string;
   readonly warnings: readonly Problem[];
 }
 
@@ -35,9 +37,9 @@ export interface LoadedConfiguration {
  * written there, and the command ends with `exitStatus.configuration`.
  */
 export async function loadConfiguration(file: string, terminal: Terminal): Promise<LoadedConfiguration | undefined> {
-  const { configuration, written, problems, warnings } = await load(file, terminal.environment);
+  const { configuration, written, hash, problems, warnings } = await load(file, terminal.environment);
   if (warnings.length > 0) terminal.stderr.write(`${file}: warnings:\n${indent(format(warnings))}`);
-  if (configuration !== undefined) return { configuration, written, warnings };
+  if (configuration !== undefined) return { configuration, written, hash, warnings };
   const count = problems.length === 1 ? 'a problem' : `${problems.length} problems`;
   terminal.stderr.write(`${file}: ${count}:\n${indent(format(problems))}`);
   return undefined;

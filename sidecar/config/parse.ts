@@ -3,6 +3,7 @@ import { createReadStream } from 'node:fs';
 import { parse as parseToml, TomlError } from 'smol-toml';
 import type { Component } from '../assignment/assignment.ts';
 import type { ComponentConfiguration, Configuration, WalConfiguration } from './configuration.ts';
+import { hashOf } from './hash.ts';
 import {
   affinityKey,
   componentSections,
@@ -27,6 +28,8 @@ export interface Parsed {
   readonly configuration?: Configuration;
   /** The key paths of our sections that stand in the file (`storage.wal_config.linger_ms`); all others have defaults. */
   readonly written: ReadonlySet<string>;
+  /** Of the file's text: what the sidecar reports and the operator compares (`configHash`). */
+  readonly hash: string;
   readonly problems: readonly Problem[];
   readonly warnings: readonly Problem[];
 }
@@ -38,8 +41,9 @@ export interface Parsed {
  */
 export function parse(text: string, environment: Environment): Parsed {
   const report: Report = { problems: [], warnings: [] };
+  const hash = hashOf(text);
   const document = readDocument(text, report);
-  if (document === undefined) return { written: new Set(), ...report };
+  if (document === undefined) return { written: new Set(), hash, ...report };
   const newerFile = isRendered(document);
   const root = new TableReader(document, '', report);
   const renderedBy = newerFile ? readRenderedBy(root) : undefined;
@@ -57,8 +61,8 @@ export function parse(text: string, environment: Environment): Parsed {
   const urls = [...read.components.values()].flatMap((component) => component.urls);
   const urlOptions = readUrlOptions(storage, writtenUrls, urls, newerFile);
   const written = new Set(sections.flatMap(({ table }) => Object.keys(table.table).map((key) => table.keyPath(key))));
-  if (report.problems.length > 0) return { written, ...report };
-  return { configuration: { ...read, urlOptions, renderedBy }, written, ...report };
+  if (report.problems.length > 0) return { written, hash, ...report };
+  return { configuration: { ...read, urlOptions, renderedBy }, written, hash, ...report };
 }
 
 /**
@@ -72,7 +76,8 @@ export async function load(file: string, environment: Environment): Promise<Pars
     const reason = error instanceof Error ? error.message : String(error);
     const remedy = 'name a readable TOML file with --config FILE or WALSTORAGE_CONFIG';
     const problem = `the configuration file cannot be read: ${reason}`;
-    return { written: new Set(), problems: [{ keyPath: '', value: shorten(file), problem, remedy }], warnings: [] };
+    const problems = [{ keyPath: '', value: shorten(file), problem, remedy }];
+    return { written: new Set(), hash: '', problems, warnings: [] };
   }
 }
 
