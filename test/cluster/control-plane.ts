@@ -280,7 +280,8 @@ function watch(plane: ControlPlane): void {
     process.on('exit', killAll);
     for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
       process.removeListener(signal, exitOnSignal);
-      process.on(signal, exitOnSignal);
+      // First, so that it still sees listeners that are there for one signal only.
+      process.prependListener(signal, exitOnSignal);
     }
   }
   live.add(plane);
