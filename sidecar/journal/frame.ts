@@ -36,6 +36,8 @@ const recoveredFlag = 1;
 const collectionFixedBytes = 2 + 16 + 8 + 8;
 const batchBytes = 12;
 const recordFixedBytes = 1 + 4 + 8 + 8 + 2;
+/** What its length field can say: a longer sentence of damage (it may quote a damaged file) is cut. */
+const damageBytesMax = 0xffff;
 /** No frame header is larger: bounds what a damaged length can make the reader believe (R5). */
 const headerBytesMax = 64 * 1024 * 1024;
 
@@ -136,7 +138,7 @@ export function decodeFileHeader(bytes: Buffer): FileHeader | undefined {
 /** The header of a frame whose body is `body`; the body follows it unchanged. */
 export function encodeFrameHeader(position: FramePosition, content: FrameContent, body: Uint8Array): Buffer {
   const names = content.collections.map((collection) => Buffer.from(collection.name));
-  const damages = content.records.map((record) => Buffer.from(record.damage));
+  const damages = content.records.map((record) => Buffer.from(record.damage).subarray(0, damageBytesMax));
   const headerBytes =
     fixedBytes +
     names.reduce((sum, name) => sum + collectionFixedBytes + name.length, 0) +
@@ -224,6 +226,7 @@ function decodeFrameHeader(file: Buffer, offset: number, marker: Buffer, epoch: 
     return undefined;
   }
   const content = decodeContent(bytes);
+  if (content === undefined) return undefined;
   return {
     ...content,
     offset,
@@ -235,8 +238,17 @@ function decodeFrameHeader(file: Buffer, offset: number, marker: Buffer, epoch: 
   };
 }
 
-/** The lists behind the fixed part. The checksum held, so their lengths are right. */
-function decodeContent(bytes: Buffer): FrameContent {
+/** The lists behind the fixed part; undefined where they run over its end although the checksum held. */
+function decodeContent(bytes: Buffer): FrameContent | undefined {
+  try {
+    return readLists(bytes);
+  } catch (error) {
+    if (error instanceof RangeError) return undefined;
+    throw error;
+  }
+}
+
+function readLists(bytes: Buffer): FrameContent {
   const collections: FrameCollection[] = [];
   const batches: FrameBatch[] = [];
   const records: FrameRecord[] = [];

@@ -3,10 +3,10 @@
  * when it is full or after a write failed in it (R3), and the new file's header names the old one and the end of what is
  * valid there (E4). What may be deleted is decided by the caller; files go oldest first (E9).
  *
- * Positions in the file being written: synced ≤ written. Both are asserted to move forward only.
+ * Positions in the file being written: synced ≤ written. Both only move forward.
  */
 import { randomBytes } from 'node:crypto';
-import { systemCode, WalError } from '../errors.ts';
+import { isNoSpace, WalError } from '../errors.ts';
 import type { LogFile, Storage } from '../storage/storage.ts';
 import { journalDirectory, journalFileName } from './file-name.ts';
 import { encodeFileHeader, encodeFrameHeader, type FrameContent, fileHeaderBytes } from './frame.ts';
@@ -162,7 +162,7 @@ export class Journal {
       const file = { number, name, bytes: fileHeaderBytes };
       return { file, log, marker, writtenBytes: fileHeaderBytes, syncedBytes: fileHeaderBytes };
     } catch (error) {
-      if (systemCode(error) !== 'ENOSPC') throw this.#fail(`creating ${name} failed`, error);
+      if (!isNoSpace(error)) throw this.#fail(`creating ${name} failed`, error);
       throw new WalError('NOSPACE', `${storage.url} is full: no journal file can be made; free or add space`, {
         cause: error,
       });
@@ -171,7 +171,7 @@ export class Journal {
 
   async #afterFailedWrite(current: CurrentFile, error: unknown): Promise<WalError> {
     this.#leave = true;
-    if (systemCode(error) !== 'ENOSPC') return this.#fail(`writing ${current.file.name} failed`, error);
+    if (!isNoSpace(error)) return this.#fail(`writing ${current.file.name} failed`, error);
     try {
       await current.log.cut(current.writtenBytes);
       current.syncedBytes = current.writtenBytes;

@@ -9,7 +9,7 @@ import type { Assignment, ManagedUrl } from '../assignment/assignment.ts';
 import { escapeCollection } from '../assignment/directory-name.ts';
 import type { AssignmentService } from '../assignment/service.ts';
 import type { WalConfiguration } from '../config/configuration.ts';
-import { asWalError, systemCode, WalError } from '../errors.ts';
+import { asWalError, isNoSpace, WalError } from '../errors.ts';
 import { dropRecord } from '../journal/frame.ts';
 import { MemoryBudget } from './budget.ts';
 import type { Clock } from './clock.ts';
@@ -390,7 +390,7 @@ export class WalEngine implements Wal {
   }
 
   #urlFailed(managed: ManagedUrl, error: unknown): void {
-    const isFull = systemCode(error) === 'ENOSPC' || (error instanceof WalError && error.code === 'NOSPACE');
+    const isFull = isNoSpace(error) || (error instanceof WalError && error.code === 'NOSPACE');
     const failure = asWalError(error, isFull ? 'NOSPACE' : 'UNAVAILABLE', managed.url);
     this.committers[managed.index]?.setState(isFull ? 'Full' : 'Unavailable', failure.message);
   }

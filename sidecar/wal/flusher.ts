@@ -7,7 +7,7 @@
  */
 import type { Logger } from 'pino';
 import type { WalConfiguration } from '../config/configuration.ts';
-import { asWalError, systemCode, WalError } from '../errors.ts';
+import { asWalError, isNoSpace, WalError } from '../errors.ts';
 import { dropRecord } from '../journal/frame.ts';
 import type { MemoryBudget } from './budget.ts';
 import type { Collection } from './collection.ts';
@@ -253,7 +253,7 @@ export class Flusher {
   /** Turns a failed flush into its error, and the URL's state. */
   #judge(committer: Committer, error: unknown): WalError {
     const { url } = committer.managed;
-    if (systemCode(error) === 'ENOSPC') {
+    if (isNoSpace(error)) {
       const full = new WalError('NOSPACE', `${url} is full: a flush found no room; free or add space`, {
         cause: error,
       });

@@ -14,7 +14,7 @@ import { collectionFileName, createCollectionFile } from '../assignment/collecti
 import { escapeCollection } from '../assignment/directory-name.ts';
 import type { AssignmentService } from '../assignment/service.ts';
 import type { SyncMode } from '../config/configuration.ts';
-import { asWalError, systemCode } from '../errors.ts';
+import { asWalError, isNoSpace } from '../errors.ts';
 import { type Replay, replayJournal } from '../journal/replay.ts';
 import type { MemoryBudget } from './budget.ts';
 import { Collection } from './collection.ts';
@@ -224,7 +224,7 @@ class Recovery {
           }
           committer.setState('Available', '');
         } catch (error) {
-          const isFull = systemCode(error) === 'ENOSPC' || asWalError(error, 'UNAVAILABLE', '').code === 'NOSPACE';
+          const isFull = isNoSpace(error) || asWalError(error, 'UNAVAILABLE', '').code === 'NOSPACE';
           const failure = asWalError(error, 'UNAVAILABLE', `${managed.url} could not be recovered`);
           this.#warn(committer, error, 'the new epoch could not be written');
           committer.setState(isFull ? 'Full' : 'Unavailable', failure.message);
