@@ -25,7 +25,7 @@ after(async () => cluster?.stop());
 async function reported(names: readonly string[]): Promise<void> {
   const bytes = await cluster.sum('bytes', names);
   await cluster.status(`${names.length} collections with ${bytes} bytes are reported`, ({ status }) => {
-    return status?.collections === names.length && status.bytes === bytes && status.readyPods === 1;
+    return status?.collections === names.length && status.bytes === bytes && status.updatedPods === 1;
   });
 }
 
