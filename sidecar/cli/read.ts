@@ -31,6 +31,9 @@ export async function read(options: ReadOptions, terminal: Terminal): Promise<nu
   }
 }
 
+/** An entry as `WAL.READ` gives it: sequence, timestamp in µs, operation, key, payload. */
+type Entry = readonly [number, number, Buffer, Buffer, Buffer];
+
 async function printEntries(connection: SidecarConnection, options: ReadOptions, terminal: Terminal): Promise<void> {
   const { collection, follow, output } = options;
   let from = options.from ?? (follow ? await nextSequence(connection, collection) : 0);
@@ -38,7 +41,7 @@ async function printEntries(connection: SidecarConnection, options: ReadOptions,
   while (left > 0) {
     const command = ['WAL.READ', collection, String(from), 'COUNT', String(Math.min(left, entriesPerRead))];
     const reply = await connection.send(follow ? [...command, 'BLOCK', '0'] : command);
-    const entries = (reply ?? []) as [number, number, Buffer, Buffer, Buffer][];
+    const entries = entriesOf(reply);
     if (entries.length === 0) return;
     for (const entry of entries) terminal.stdout.write(`${output === 'json' ? asJson(entry) : asText(entry)}\n`);
     from = (entries.at(-1)?.[0] ?? from) + 1;
@@ -48,22 +51,21 @@ async function printEntries(connection: SidecarConnection, options: ReadOptions,
 
 async function nextSequence(connection: SidecarConnection, collection: string): Promise<number> {
   const reply = await connection.send(['WAL.STAT', collection]);
-  for (const [key, value] of statEntries(reply)) if (key === 'next_sequence') return Number(value);
+  const statistics = reply instanceof Map ? reply : new Map(Object.entries(Object(reply)));
+  for (const [key, value] of statistics) if (String(key) === 'next_sequence') return Number(value);
   throw new Error(`the sidecar says nothing of the next sequence of ${collection}`);
 }
 
-/** A RESP3 map, as node-redis gives it. */
-function statEntries(reply: unknown): [string, unknown][] {
-  if (reply instanceof Map) return [...reply].map(([key, value]) => [String(key), value]);
-  return Object.entries(reply as Record<string, unknown>);
+function entriesOf(reply: unknown): Entry[] {
+  return Array.isArray(reply) ? reply : [];
 }
 
-function asText([sequence, timestampUs, operation, key, payload]: [number, number, Buffer, Buffer, Buffer]): string {
+function asText([sequence, timestampUs, operation, key, payload]: Entry): string {
   const time = new Date(timestampUs / 1000).toISOString();
-  return `${sequence}\t${time}\t${operation}\t${printable(key)}\t${printable(payload)}`;
+  return `${sequence}\t${time}\t${operation.toString()}\t${printable(key)}\t${printable(payload)}`;
 }
 
-function asJson([sequence, timestamp_us, operation, key, payload]: [number, number, Buffer, Buffer, Buffer]): string {
+function asJson([sequence, timestamp_us, operation, key, payload]: Entry): string {
   const text = isText(payload) ? { payload: payload.toString() } : { payload_base64: payload.toString('base64') };
   return JSON.stringify({ sequence, timestamp_us, operation: operation.toString(), key: key.toString(), ...text });
 }

@@ -137,13 +137,16 @@ export function decodeFileHeader(bytes: Buffer): FileHeader | undefined {
 
 /** The header of a frame whose body is `body`; the body follows it unchanged. */
 export function encodeFrameHeader(position: FramePosition, content: FrameContent, body: Uint8Array): Buffer {
-  const names = content.collections.map((collection) => Buffer.from(collection.name));
-  const damages = content.records.map((record) => Buffer.from(record.damage).subarray(0, damageBytesMax));
+  const collections = content.collections.map((collection) => ({ collection, name: Buffer.from(collection.name) }));
+  const records = content.records.map((record) => ({
+    record,
+    damage: Buffer.from(record.damage).subarray(0, damageBytesMax),
+  }));
   const headerBytes =
     fixedBytes +
-    names.reduce((sum, name) => sum + collectionFixedBytes + name.length, 0) +
+    collections.reduce((sum, { name }) => sum + collectionFixedBytes + name.length, 0) +
     content.batches.length * batchBytes +
-    damages.reduce((sum, damage) => sum + recordFixedBytes + damage.length, 0);
+    records.reduce((sum, { damage }) => sum + recordFixedBytes + damage.length, 0);
   const bytes = Buffer.allocUnsafe(headerBytes);
   bytes.writeUInt32LE(frameMagic, 0);
   bytes.writeUInt32LE(headerBytes, 4);
@@ -153,26 +156,29 @@ export function encodeFrameHeader(position: FramePosition, content: FrameContent
   writeU64(bytes, position.syncedOffset, 44);
   bytes.writeUInt32LE(body.length, 52);
   bytes.writeUInt32LE(crc32(body), 56);
-  bytes.writeUInt32LE(names.length, 60);
+  bytes.writeUInt32LE(collections.length, 60);
   bytes.writeUInt32LE(content.batches.length, 64);
-  bytes.writeUInt32LE(damages.length, 68);
+  bytes.writeUInt32LE(records.length, 68);
   bytes.writeUInt32LE(position.recovered ? recoveredFlag : 0, 72);
-  let at = writeCollections(bytes, fixedBytes, content.collections, names);
+  let at = writeCollections(bytes, fixedBytes, collections);
   for (const batch of content.batches) {
     bytes.writeUInt32LE(batch.collection, at);
     bytes.writeUInt32LE(batch.entries, at + 4);
     bytes.writeUInt32LE(batch.bytes, at + 8);
     at += batchBytes;
   }
-  writeRecords(bytes, at, content.records, damages);
+  writeRecords(bytes, at, records);
   bytes.writeUInt32LE(crc32(bytes.subarray(12)), 8);
   return bytes;
 }
 
-function writeCollections(bytes: Buffer, from: number, list: readonly FrameCollection[], names: Buffer[]): number {
+function writeCollections(
+  bytes: Buffer,
+  from: number,
+  list: readonly { readonly collection: FrameCollection; readonly name: Buffer }[],
+): number {
   let at = from;
-  for (const [index, collection] of list.entries()) {
-    const name = names[index] as Buffer;
+  for (const { collection, name } of list) {
     bytes.writeUInt16LE(name.length, at);
     name.copy(bytes, at + 2);
     at += 2 + name.length;
@@ -184,10 +190,13 @@ function writeCollections(bytes: Buffer, from: number, list: readonly FrameColle
   return at;
 }
 
-function writeRecords(bytes: Buffer, from: number, list: readonly FrameRecord[], damages: Buffer[]): void {
+function writeRecords(
+  bytes: Buffer,
+  from: number,
+  list: readonly { readonly record: FrameRecord; readonly damage: Buffer }[],
+): void {
   let at = from;
-  for (const [index, record] of list.entries()) {
-    const damage = damages[index] as Buffer;
+  for (const { record, damage } of list) {
     bytes.writeUInt8(recordKinds.indexOf(record.kind), at);
     bytes.writeUInt32LE(record.collection, at + 1);
     writeU64(bytes, record.nextSequence, at + 5);

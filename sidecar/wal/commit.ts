@@ -92,11 +92,8 @@ export class Commit {
     let at = offset;
     let sequence = first;
     for (let field = 0; field + 2 < fields.length; field += 3) {
-      const [operation, key, payload] = [fields[field], fields[field + 1], fields[field + 2]] as [
-        Buffer,
-        Buffer,
-        Buffer,
-      ];
+      const [operation, key, payload] = [fields[field], fields[field + 1], fields[field + 2]];
+      if (operation === undefined || key === undefined || payload === undefined) break;
       at = encodeEntry(this.#buffer, at, sequence++, timestampUs, operation, key, payload);
     }
     this.usedBytes = at;

@@ -69,14 +69,14 @@ export async function closeEngine({ engine, assignments, urls }: EngineFixture):
   }
 }
 
-/** Appends `payloads` as one batch; resolves with the last sequence. */
+/** Appends a batch of payloads; resolves with the last sequence. */
 export async function append(
   engine: WalEngine,
   collection: string,
-  payloads: readonly string[],
+  batch: readonly string[],
   nextSequence?: number,
 ): Promise<number> {
-  const fields = payloads.flatMap((payload) => [Buffer.from('INSERT'), Buffer.from('k'), Buffer.from(payload)]);
+  const fields = batch.flatMap((payload) => [Buffer.from('INSERT'), Buffer.from('k'), Buffer.from(payload)]);
   return new Promise((resolve, reject) => {
     engine.append(collection, nextSequence, fields, (error, last) => (error ? reject(error) : resolve(last)));
   });

@@ -375,6 +375,8 @@ export class WalEngine implements Wal {
       committer.use.drops.delete(incarnation);
       this.#deletions.delete(name);
       this.flusher.freeJournal(committer);
+      // E25: a URL whose last collection is gone is named no longer.
+      await this.#options.assignments.urlListed(committer.managed);
     });
   }
 

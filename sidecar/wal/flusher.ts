@@ -115,8 +115,9 @@ export class Flusher {
 
   #start(committer: Committer): void {
     const queue = this.#queueOf(committer);
-    while (queue.running < flushesPerUrl && queue.waiting.length > 0 && canWrite(committer)) {
-      const collection = queue.waiting.shift() as Collection;
+    while (queue.running < flushesPerUrl && canWrite(committer)) {
+      const collection = queue.waiting.shift();
+      if (collection === undefined) return;
       queue.running++;
       void this.#flushQueued(committer, queue, collection);
     }
@@ -218,7 +219,7 @@ export class Flusher {
   /** The largest collections, until what they hold makes up for the excess (E7). */
   #flushLargest(): void {
     let excess = this.#options.budget.excessBytes;
-    const all = this.#options.committers.filter(canWrite).flatMap((committer) => [...committer.collections]);
+    const all = this.#options.committers.filter(canWrite).flatMap(({ collections }) => Array.from(collections));
     const queued = all.filter((collection) => collection.isFlushQueued);
     excess -= queued.reduce((sum, collection) => sum + collection.memory.capacityBytes, 0);
     if (excess <= 0) return;
@@ -241,9 +242,11 @@ export class Flusher {
   /** Oldest first; state and drop records that stand only there are written again before (E9, E12). */
   async #freeFiles(committer: Committer): Promise<void> {
     const { journal, use } = committer;
-    while (journal !== undefined && journal.files.length > 1 && canWrite(committer)) {
-      const oldest = journal.files[0];
-      if (oldest === undefined || !use.needing(oldest.number).next().done) return;
+    if (journal === undefined) return;
+    for (;;) {
+      const [oldest, next] = journal.files;
+      if (oldest === undefined || next === undefined || !canWrite(committer)) return;
+      if (!use.needing(oldest.number).next().done) return;
       await renewRecords(committer, oldest.number);
       await journal.removeOldest();
       use.forget(oldest.number);

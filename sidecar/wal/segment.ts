@@ -13,7 +13,7 @@ import { randomBytes } from 'node:crypto';
 import { promisify } from 'node:util';
 import zlib, { crc32 } from 'node:zlib';
 import avro from 'avsc';
-import type { Compression } from '../config/configuration.ts';
+import { type Compression, compressions } from '../config/configuration.ts';
 import { WalError } from '../errors.ts';
 import { readBytes, readLong } from './avro-binary.ts';
 import { entrySchema, skipEntry } from './entry.ts';
@@ -157,7 +157,7 @@ export function decodeSegmentHeader(
   }
   const text = (key: string): string => meta[`proximadb.wal.${key}`]?.toString() ?? '';
   const codec = meta['avro.codec']?.toString() ?? 'null';
-  const compression = (Object.keys(avroCodecs) as Compression[]).find((name) => avroCodecs[name] === codec);
+  const compression = compressions.find((name) => avroCodecs[name] === codec);
   if (compression === undefined) throw damaged(file, `its codec ${codec} is unknown`);
   return {
     collection: text('collection'),
@@ -209,7 +209,9 @@ function placeBlocks(file: string, json: string, headerEnd: number, range: Segme
   let first = range.first;
   let offset = headerEnd;
   const blocks: SegmentBlock[] = [];
-  for (const [entries, encodedBytes, storedBytes, checksum] of JSON.parse(json) as [number, number, number, number][]) {
+  // The header's checksum holds: this is what encodeSegment wrote.
+  const table: readonly [number, number, number, number][] = JSON.parse(json);
+  for (const [entries, encodedBytes, storedBytes, checksum] of table) {
     offset += blockPrefix(entries, storedBytes).length;
     blocks.push({ first, entries, encodedBytes, offset, storedBytes, checksum });
     first += entries;

@@ -106,7 +106,7 @@ export class CollectionModel {
     const checkpoints = [this.#checkpoint, this.#pendingCheckpoint ?? this.#checkpoint];
     assert.ok(
       checkpoints.includes(checkpoint),
-      `${this.name}: checkpoint ${checkpoint}, expected one of ${checkpoints}`,
+      `${this.name}: checkpoint ${checkpoint}, expected one of ${checkpoints.join(', ')}`,
     );
     const payloads = this.#whatMayBe(nextSequence - 1);
     assert.equal(entries.length, payloads.length - checkpoint, `${this.name}: number of entries`);

@@ -100,14 +100,14 @@ class Simulation {
   /** Sends commands until the machine stops. */
   async #work({ engine }: EngineFixture): Promise<void> {
     const fileSystem = this.#fileSystem;
-    let isStopped = false;
+    const running = { isStopped: false };
     const stopped = fileSystem.stopped.then(() => {
-      isStopped = true;
+      running.isStopped = true;
     });
     fileSystem.crashAt(fileSystem.operations + 1 + this.#random.below(callsMax));
-    while (!isStopped) {
-      const model = this.#models[this.#random.below(collections)] as CollectionModel;
-      this.#step(engine, model);
+    while (!running.isStopped) {
+      const model = this.#models[this.#random.below(collections)];
+      if (model !== undefined) this.#step(engine, model);
       if (this.#random.below(3) > 0) await Promise.race([stopped, turn()]);
     }
   }

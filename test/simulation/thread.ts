@@ -2,5 +2,5 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { simulate } from './simulation.ts';
 
-const { firstSeed, rounds } = workerData as { firstSeed: number; rounds: number };
+const { firstSeed, rounds }: { firstSeed: number; rounds: number } = workerData;
 parentPort?.postMessage(await simulate(firstSeed, rounds));
