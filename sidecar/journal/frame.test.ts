@@ -244,10 +244,10 @@ test('a journal with any bit flipped gives no wrong byte: whole, an unclean end,
     }
     const start = frame === 0 ? fileHeaderBytes : ends[frame - 1];
     const isLast = frame === ends.length - 1;
-    const expected: (string | undefined)[] = texts.map((text) => text);
+    const expected: (string | undefined)[] = [...texts];
     if (frame > 0) expected.splice(frame - 1, 1);
     assert.deepEqual(
-      handler.texts.filter((text) => text !== undefined),
+      handler.texts.filter((found) => found !== undefined),
       expected,
       where,
     );

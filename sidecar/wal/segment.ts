@@ -16,7 +16,7 @@ import avro from 'avsc';
 import { type Compression, compressions } from '../config/configuration.ts';
 import { WalError } from '../errors.ts';
 import { readBytes, readLong } from './avro-binary.ts';
-import { entrySchema, skipEntry } from './entry.ts';
+import { entrySchema, entrySequence, skipEntry } from './entry.ts';
 import type { EntryRun } from './memory.ts';
 
 /** A block is closed at the first entry that takes it to this size: what a read has to load at the least. */
@@ -221,7 +221,10 @@ function placeBlocks(file: string, json: string, headerEnd: number, range: Segme
   return blocks;
 }
 
-/** A block's entries from its stored bytes. Throws DAMAGED, naming `file` and offset, when the checksum is wrong. */
+/**
+ * A block's entries from its stored bytes. Throws DAMAGED, naming `file` and offset, when the checksum is wrong, or when the
+ * entries are others than the file's name promises.
+ */
 export async function openBlock(
   file: string,
   header: SegmentHeader,
@@ -231,7 +234,11 @@ export async function openBlock(
   if (stored.length !== block.storedBytes || crc32(stored) !== block.checksum) {
     throw damaged(file, `the checksum of the block at offset ${block.offset} is wrong`);
   }
-  return { first: block.first, count: block.entries, bytes: await decompress(header.compression, stored) };
+  const bytes = await decompress(header.compression, stored);
+  if (entrySequence(bytes, 0) !== block.first) {
+    throw damaged(file, `the block at offset ${block.offset} begins at ${entrySequence(bytes, 0)}, not ${block.first}`);
+  }
+  return { first: block.first, count: block.entries, bytes };
 }
 
 function damaged(file: string, what: string, cause?: unknown): WalError {
