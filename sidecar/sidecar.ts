@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import type { Server } from 'node:http';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
@@ -12,7 +13,9 @@ import { AssignmentService } from './assignment/service.ts';
 import type { Configuration } from './config/configuration.ts';
 import type { StorageUrl } from './config/storage-url.ts';
 import { WalError } from './errors.ts';
-import { createServer, type SocketServer } from './server/server.ts';
+import { addressOf, closeServer } from './http/listen.ts';
+import { serveHttp } from './http/server.ts';
+import { createServer } from './server/server.ts';
 import { prepareSocketPath } from './server/socket-path.ts';
 import { publisherSettings } from './status/api-server.ts';
 import { reportHoldings } from './status/holdings.ts';
@@ -21,15 +24,19 @@ import type { StatusReport } from './status/report.ts';
 import { DiskFileSystem } from './storage/disk.ts';
 import { openFileStorage } from './storage/file.ts';
 import type { Storage } from './storage/storage.ts';
+import { type RunningParts, RunningView } from './view.ts';
 import { SystemClock } from './wal/clock.ts';
 import { WalEngine } from './wal/engine.ts';
+
+const { version } = packageJson;
 
 /** A lock that another process holds is tried so long: it may be ending (E28). */
 const lockWaitMs = 5_000;
 
 export interface SidecarOptions {
   readonly configuration: Configuration;
-  /** Of the configuration file's text. */
+  readonly configurationFile: string;
+  /** Of that file's text. */
   readonly configHash: string;
   readonly socketPath: string;
   /** HOST:PORT */
@@ -40,65 +47,80 @@ export interface SidecarOptions {
 
 export class Sidecar {
   readonly #options: SidecarOptions;
-  readonly #urls = new Map<Component, ManagedUrl[]>();
-  #assignments: AssignmentService | undefined;
-  #engine: WalEngine | undefined;
-  #server: SocketServer | undefined;
+  readonly #parts: RunningParts;
+  #http: Server | undefined;
   #publisher: StatusPublisher | undefined;
 
   constructor(options: SidecarOptions) {
     this.#options = options;
+    const urls = [...options.configuration.components].map(([component, { urls: configured }]) => {
+      return [component, configured.map((url, index) => this.#manage(component, url, index))] as const;
+    });
+    this.#parts = { urls: new Map(urls), assignments: undefined, engine: undefined, server: undefined };
   }
 
   /** Resolves when the socket accepts connections. Rejects when it can't be served at all; `close` cleans up then, too. */
   async start(): Promise<void> {
-    const { configuration, logger, socketPath } = this.#options;
+    const { logger, socketPath } = this.#options;
     // Before anything is touched: a second sidecar by mistake should learn of it at once.
     await prepareSocketPath(socketPath);
+    this.#http = await this.#serveHttp();
+    const parts = this.#parts;
+    parts.assignments = await this.#openAssignments();
+    parts.engine = await WalEngine.open({
+      urls: parts.urls.get('wal') ?? [],
+      configuration: this.#options.configuration.wal,
+      assignments: parts.assignments,
+      clock: new SystemClock(),
+      logger,
+    });
+    const { assignments, engine: wal } = parts;
+    parts.server = await createServer({ wal, assignments, socketPath, logger, version });
+    logger.info({ socket: socketPath, http: addressOf(this.#http), version }, 'serving');
+    this.#publish(wal, assignments);
+  }
+
+  /** Ends in good order: what was received is answered first (E24). */
+  async close(): Promise<void> {
+    const { assignments, engine, server, urls } = this.#parts;
+    this.#publisher?.close();
+    await server?.close();
+    await engine?.close();
+    assignments?.close();
+    if (this.#http !== undefined) await closeServer(this.#http);
+    for (const { storage } of [...urls.values()].flat()) {
+      await storage?.unlock();
+      await storage?.close();
+    }
+  }
+
+  async #serveHttp(): Promise<Server> {
+    const { configHash, configuration, configurationFile, environment, http, socketPath } = this.#options;
+    const shown = { configHash, configuration, configurationFile, socketPath, version };
+    const view = new RunningView({ ...shown, parts: this.#parts });
+    return serveHttp({ address: http, isPod: environment['POD_NAME'] !== undefined, view });
+  }
+
+  /** Opens and locks every URL. Rejects, naming the holder, when another process has one of them. */
+  async #openAssignments(): Promise<AssignmentService> {
+    const { configuration, logger } = this.#options;
     const locked: WalError[] = [];
     const components = new Map(
-      [...configuration.components].map(([component, { urls, distributionStrategy }]) => {
-        const managed = urls.map((url, index) => this.#manage(component, url, index));
-        this.#urls.set(component, managed);
-        return [component, { urls: managed, strategy: distributionStrategy }] as const;
+      [...this.#parts.urls].map(([component, urls]) => {
+        const strategy = configuration.components.get(component)?.distributionStrategy ?? 'RoundRobin';
+        return [component, { urls, strategy }] as const;
       }),
     );
-    this.#assignments = await AssignmentService.open({
+    const assignments = await AssignmentService.open({
       components,
       lock: async (storage) => lock(storage, locked),
       clock: () => new Date(),
       newId: () => randomBytes(16).toString('hex'),
       logger,
     });
-    if (locked[0] !== undefined) throw locked[0];
-    this.#engine = await WalEngine.open({
-      urls: this.#urls.get('wal') ?? [],
-      configuration: configuration.wal,
-      assignments: this.#assignments,
-      clock: new SystemClock(),
-      logger,
-    });
-    this.#server = await createServer({
-      wal: this.#engine,
-      assignments: this.#assignments,
-      socketPath,
-      logger,
-      version: packageJson.version,
-    });
-    logger.info({ socket: socketPath, version: packageJson.version }, 'serving');
-    this.#publish(this.#engine, this.#assignments);
-  }
-
-  /** Ends in good order: what was received is answered first (E24). */
-  async close(): Promise<void> {
-    this.#publisher?.close();
-    await this.#server?.close();
-    await this.#engine?.close();
-    this.#assignments?.close();
-    for (const { storage } of [...this.#urls.values()].flat()) {
-      await storage?.unlock();
-      await storage?.close();
-    }
+    if (locked[0] === undefined) return assignments;
+    assignments.close();
+    throw locked[0];
   }
 
   /** In a pod the WalStorage is told what the sidecar holds; outside there is nobody to tell. */

@@ -29,6 +29,7 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
   const logger = await makeLogger(options.logLevel);
   const sidecar = new Sidecar({
     configuration: loaded.configuration,
+    configurationFile: options.config,
     configHash: loaded.hash,
     socketPath: options.socket,
     http: options.http,

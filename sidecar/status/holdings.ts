@@ -1,24 +1,28 @@
-/** From the running engine to the report that is published: counted anew each time, nothing is kept twice. */
+/** From the running engine to the report that is published. */
 import type { AssignmentService } from '../assignment/service.ts';
 import type { StorageUrl } from '../config/storage-url.ts';
-import type { Committer } from '../wal/committer.ts';
+import { walHoldings } from '../holdings.ts';
 import type { WalEngine } from '../wal/engine.ts';
 import type { AssignmentReport, StatusReport, UrlReport } from './report.ts';
 
 export interface HoldingsOptions {
   readonly engine: WalEngine;
   readonly assignments: AssignmentService;
-  /** The WAL's URLs as configured, in the committers' order. */
+  /** The WAL's URLs as configured, in the engine's order. */
   readonly urls: readonly StorageUrl[];
   readonly configHash: string;
 }
 
 /** The report of a sidecar that serves its socket. */
 export function reportHoldings({ engine, assignments, urls, configHash }: HoldingsOptions): StatusReport {
-  const counts = assignments.statistics('wal');
-  const reports = engine.committers.map((committer, index) =>
-    reportUrl(committer, urls[index]?.written ?? '', counts[index]?.collections ?? 0),
-  );
+  const holdings = walHoldings(engine, assignments);
+  const reports = urls.flatMap(({ written: url }, index): UrlReport[] => {
+    const [committer, held] = [engine.committers[index], holdings[index]];
+    if (committer === undefined || held === undefined) return [];
+    const { state, reason } = committer.managed;
+    const { collections, files, bytes, journalBytes } = held;
+    return [{ url, state, reason, collections, files, bytes, journalBytes }];
+  });
   const sum = (key: 'collections' | 'bytes' | 'journalBytes'): number =>
     reports.reduce((total, report) => total + report[key], 0);
   return {
@@ -29,22 +33,6 @@ export function reportHoldings({ engine, assignments, urls, configHash }: Holdin
     journalBytes: sum('journalBytes'),
     urls: reports,
     assignments: allAssignments(assignments),
-  };
-}
-
-function reportUrl(committer: Committer, written: string, assigned: number): UrlReport {
-  const { collections, journal, liveBytes, managed } = committer;
-  let files = 0;
-  for (const { segments } of collections) files += segments.length;
-  const { state, reason } = managed;
-  return {
-    url: written,
-    state,
-    reason,
-    collections: assigned,
-    files,
-    bytes: liveBytes,
-    journalBytes: journal?.bytes ?? 0,
   };
 }
 

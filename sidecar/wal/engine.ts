@@ -206,8 +206,9 @@ export class WalEngine implements Wal {
       reroute: ({ collection, nextSequence, fields, done }) =>
         this.#appendEarly(collection.name, { nextSequence, fields, done }),
       onState: ({ url, state, reason }) => {
-        logger.warn({ url, state, reason }, 'the state of a WAL URL changed');
-        if (state === 'Available') this.flusher.resume(committer);
+        const isAvailable = state === 'Available';
+        logger[isAvailable ? 'info' : 'warn']({ url, state, reason }, 'the state of a WAL URL changed');
+        if (isAvailable) this.flusher.resume(committer);
       },
     });
     return committer;
