@@ -128,11 +128,18 @@ function tableRow(row: CommandDescription): Reply {
 }
 
 function documentation(row: CommandDescription): Reply {
-  return new Map<string, Reply>([
+  const fields = new Map<string, Reply>([
     ['summary', row.summary],
     ['group', row.name.startsWith('WAL.') ? 'walstorage' : 'connection'],
-    ['syntax', row.usage],
   ]);
+  if (row.usage === '') return fields;
+  // One argument that reads as all of them: redis-cli shows it as the hint behind the command's name.
+  const all = [
+    ['name', row.usage],
+    ['type', 'string'],
+    ['display_text', row.usage],
+  ] as const;
+  return fields.set('arguments', [new Map<string, Reply>(all)]);
 }
 
 const plain = { takesCollection: false, writes: false, maximum: 100_000 } as const;
