@@ -201,7 +201,7 @@ class Rounds {
     try {
       const clients = await Promise.all(Array.from({ length: connections }, () => sidecar.connect()));
       const entries = await verify(clients, this.#models);
-      const answersUntilKill = 100 + this.#random.below(2400);
+      const answersUntilKill = 100 + this.#random.below(1200);
       let answers = 0;
       const traffic = new Traffic(this.#models, this.#random, this.#numbers, () => {
         answers++;
@@ -230,6 +230,8 @@ class Rounds {
       try {
         await verify(await Promise.all([sidecar.connect(), sidecar.connect()]), this.#models);
         assert.equal(await sidecar.stop(), 0);
+        const left = await temporaryFiles(this.#workplace);
+        assert.deepEqual(left, { segments: 0, others: 0 }, 'what the killed ones left unfinished was cleared away');
       } finally {
         await sidecar.kill();
       }

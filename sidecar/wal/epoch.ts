@@ -6,6 +6,7 @@ import type { SyncMode } from '../config/configuration.ts';
 import { damagedPrefix, journalDirectory } from '../journal/file-name.ts';
 import { dropRecord, type FrameBatch, type FrameCollection, type FrameRecord } from '../journal/frame.ts';
 import { Journal } from '../journal/journal.ts';
+import { isTemporaryName } from '../storage/file.ts';
 import type { Collection } from './collection.ts';
 import type { Committer } from './committer.ts';
 
@@ -59,7 +60,9 @@ async function discardOldFiles(committer: Committer, old: OldJournal): Promise<v
   for (const name of old.files.filter((file) => old.damagedFiles.has(file))) {
     await storage.rename(journalDirectory, name, `${damagedPrefix}${name}`);
   }
-  const needless = old.files.filter((file) => !old.damagedFiles.has(file));
+  const names = (await storage.list(journalDirectory)).map(({ name }) => name);
+  // Whoever died while making a journal file left it under a temporary name; nobody makes one now.
+  const needless = [...old.files.filter((file) => !old.damagedFiles.has(file)), ...names.filter(isTemporaryName)];
   if (needless.length > 0) await storage.remove(journalDirectory, needless);
   old.files = [];
 }
