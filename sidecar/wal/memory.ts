@@ -159,10 +159,31 @@ export class CollectionMemory {
     }
   }
 
+  /** Whether the sequences that both hold have the same bytes in both (E22). */
+  agreesWith(other: CollectionMemory): boolean {
+    const from = Math.max(this.first ?? 0, other.first ?? 0);
+    return startAlike(this.runsFrom(from), other.runsFrom(from));
+  }
+
   #release(chunks: readonly Chunk[]): void {
     for (const chunk of chunks) {
       this.usedBytes -= chunk.usedBytes;
       this.capacityBytes -= chunk.capacityBytes;
     }
+  }
+}
+
+/** Whether the bytes of two rows of runs are the same up to the end of the shorter one. */
+function startAlike(one: Iterator<EntryRun>, other: Iterator<EntryRun>): boolean {
+  let left = Buffer.alloc(0);
+  let right = left;
+  for (;;) {
+    if (left.length === 0) left = one.next().value?.bytes ?? left;
+    if (right.length === 0) right = other.next().value?.bytes ?? right;
+    const common = Math.min(left.length, right.length);
+    if (common === 0) return true;
+    if (left.compare(right, 0, common, 0, common) !== 0) return false;
+    left = left.subarray(common);
+    right = right.subarray(common);
   }
 }

@@ -61,6 +61,8 @@ export function mergeTraces(traces: readonly Trace[]): MergedIncarnation {
 class Cover {
   last: number;
   gap: SequenceRange | undefined;
+  /** Two journals, or two parts of one, have different entries under one sequence. */
+  isContradictory = false;
   readonly memory = new CollectionMemory();
   readonly #ranges: SequenceRange[] = [];
 
@@ -74,12 +76,15 @@ class Cover {
     pieces.sort((a, b) => a.first - b.first || b.last - a.last);
     for (const { first, last, part } of pieces) {
       this.#ranges.push({ first, last });
+      if (part !== undefined && !this.memory.agreesWith(part)) this.isContradictory = true;
       if (last <= this.last) continue;
       if (first > this.last + 1) {
         this.gap ??= { first: this.last + 1, last: first - 1 };
         if (part !== undefined && !this.memory.isEmpty) continue;
       }
       if (part !== undefined) this.#take(part);
+      // Memory stands after all segments: entries before one were in a segment, too, and that is gone.
+      else if (!this.memory.isEmpty) this.gap ??= { first: this.memory.first ?? 0, last: this.last };
       this.last = last;
     }
   }
@@ -114,11 +119,17 @@ function damageOf(traces: readonly Trace[], cover: Cover, checkpoint: number, pu
     if (doubt !== '' && !replayed?.seenAfterDamage) return `${doubt}; ${remedy}`;
   }
   const url = homeOf(traces).managed.url;
+  if (cover.isContradictory)
+    return `two different entries have one sequence in the journals of ${urlsOf(traces)}; ${remedy}`;
   if (cover.gap !== undefined) {
     return `entries ${cover.gap.first} to ${cover.gap.last} are missing under ${url}; ${remedy}`;
   }
   if (cover.last < published) return `entries ${cover.last + 1} to ${published} are missing under ${url}; ${remedy}`;
   return '';
+}
+
+function urlsOf(traces: readonly Trace[]): string {
+  return traces.map((trace) => trace.committer.managed.url).join(', ');
 }
 
 /** E23: the URL with the highest sequence; of equal ones the first that has a directory, in configuration order. */

@@ -72,7 +72,7 @@ export interface Recovered {
 /** Recovers every URL that works. */
 export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const all = options.committers.map((committer) => ({ committer }));
-  const surveyed = await eachWorking(all, options, (url, onProgress) => survey(url.committer, onProgress));
+  const surveyed = await eachWorking(all, options, (url, onProgress) => survey(url.committer, options, onProgress));
   const isStored = storedRanges(surveyed.flatMap((url) => url.survey.shelves));
   const replayed = await eachWorking(surveyed, options, (url) => replay(url, isStored, options));
   const recovery = new Recovery(options, replayed);
@@ -118,8 +118,12 @@ async function withProgress<In, Out>(work: (url: In, onProgress: () => void) => 
   }
 }
 
-async function survey(committer: Committer, onProgress: () => void): Promise<Surveyed> {
-  return { committer, survey: await surveyUrl(committer.storage, onProgress) };
+async function survey(committer: Committer, options: RecoveryOptions, onProgress: () => void): Promise<Surveyed> {
+  const found = await surveyUrl(committer.storage, onProgress);
+  for (const directory of found.discovery.foreign) {
+    options.logger.warn({ url: committer.managed.url, directory }, 'no collection is named so: it is left alone');
+  }
+  return { committer, survey: found };
 }
 
 async function replay(

@@ -101,7 +101,7 @@ for (const compression of compressions) {
       payload: Buffer.from(payload),
     }));
     assert.deepEqual(
-      values.map((value) => ({ ...Object(value) })),
+      values.map((value) => Object.assign({}, value)),
       expected,
     );
   });

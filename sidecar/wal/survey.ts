@@ -30,6 +30,7 @@ export interface Survey {
 /** Lists a URL; leftovers of interrupted writes are removed. `onProgress` is called as it goes on. */
 export async function surveyUrl(storage: Storage, onProgress: () => void): Promise<Survey> {
   const discovery = await discover(storage);
+  await storage.remove('', discovery.temporary);
   onProgress();
   const shelves: Shelf[] = [];
   for (let start = 0; start < discovery.collections.length; start += directoriesAtOnce) {
