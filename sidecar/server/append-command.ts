@@ -1,6 +1,7 @@
 /** `WAL.APPEND collection <*|next-seq> op key payload […]`: the hot path, the one command of which many are in flight. */
 import { WalError } from '../errors.ts';
 import type { AppendDone, Wal } from '../wal/wal.ts';
+import { cachedBytesMax } from './argument-cache.ts';
 import { absent, checkKey, checkOperation, collectionArgument, parseInteger, shown } from './arguments.ts';
 import type { CommandDescription } from './command.ts';
 import type { Limits } from './limits.ts';
@@ -30,34 +31,27 @@ export function isAppend(name: Buffer): boolean {
   return true;
 }
 
-/** Names of collections seen lately, so that the hot path need not check and decode the same bytes again and again. */
+/**
+ * Names of collections seen lately, so that the hot path need not check and decode the same bytes again and again. Short
+ * arguments come out of the `ArgumentCache` as the same Buffer each time, so the Buffer itself is the key.
+ */
 export class CollectionNames {
-  readonly #slots: ({ readonly bytes: Buffer; readonly name: string } | undefined)[] = Array.from({
-    length: slotCount,
-  });
+  readonly #names = new Map<Buffer, string>();
 
   /** The checked name of the bytes; throws as `collectionArgument`. */
   nameOf(bytes: Buffer): string {
-    if (bytes.length > cachedBytesMax) return collectionArgument(bytes);
-    let hash = 0;
-    for (let at = 0; at < bytes.length; at += 1) hash = (Math.imul(hash, 31) + (bytes[at] ?? 0)) | 0;
-    const place = (hash ^ (hash >>> 15)) & (slotCount - 1);
-    const slot = this.#slots[place];
-    if (slot !== undefined && equal(slot.bytes, bytes)) return slot.name;
+    const known = this.#names.get(bytes);
+    if (known !== undefined) return known;
     const name = collectionArgument(bytes);
-    this.#slots[place] = { bytes: Buffer.from(bytes), name };
+    if (bytes.length <= cachedBytesMax) {
+      if (this.#names.size >= namesMax) this.#names.clear();
+      this.#names.set(bytes, name);
+    }
     return name;
   }
 }
 
-const slotCount = 8192;
-const cachedBytesMax = 64;
-
-function equal(a: Buffer, b: Buffer): boolean {
-  if (a.length !== b.length) return false;
-  for (let at = 0; at < a.length; at += 1) if (a[at] !== b[at]) return false;
-  return true;
-}
+const namesMax = 8192;
 
 /**
  * Checks a request and hands its batch to the log. `request` begins with the command's name.

@@ -132,8 +132,9 @@ export class RequestParser {
     }
     if (count === 0 || count > fastArgumentsMax || !this.#isLineEnd(at)) return undefined;
     at += 2;
-    const request: Buffer[] = [];
-    while (request.length < count) {
+    // oxlint-disable-next-line unicorn/no-new-array -- at its full length at once: pushing grows it in steps
+    const request = new Array<Buffer>(count);
+    for (let index = 0; index < count; index += 1) {
       if (at >= end || chunk[at] !== dollar) return undefined;
       at += 1;
       const firstDigit = at;
@@ -148,11 +149,8 @@ export class RequestParser {
       const from = at + 2;
       at = from + length;
       if (!this.#isLineEnd(at)) return undefined;
-      request.push(
-        request.length < cachedArguments && length <= cachedBytesMax
-          ? this.#cache.slice(chunk, from, at)
-          : chunk.subarray(from, at),
-      );
+      const often = index < cachedArguments && length <= cachedBytesMax;
+      request[index] = often ? this.#cache.slice(chunk, from, at) : chunk.subarray(from, at);
       at += 2;
     }
     this.lastRequestBytes = at - start;
