@@ -1,11 +1,11 @@
 /**
  * One connection: requests come in, replies go out in the same order.
  *
- * - Appends are started as they come; each has a place (`Slot`) in the row of replies until its callback comes.
+ * - Appends are started as they come; each has a place in the row of replies (`ReplyRow`).
  * - Any other command is carried out when everything before it was answered, and alone.
  * - What is received and not answered is bounded: beyond a bound the connection is not read, or no request is started.
  *
- *     bytes ─► parser ─► start ─┬─ append ─► slots, in order ─┐
+ *     bytes ─► parser ─► start ─┬─ append ─► row, in order ───┐
  *                    (pump)     └─ other ──► running ─────────┴─► writer ─► socket, once a turn (flush)
  */
 import type { Socket } from 'node:net';
@@ -16,6 +16,7 @@ import { absent } from './arguments.ts';
 import type { CommandContext, ServerContext, Session } from './command.ts';
 import { errorReply, execute } from './commands.ts';
 import { argumentOverheadBytes } from './limits.ts';
+import { ReplyRow, type Slot } from './reply-row.ts';
 import type { RequestBudget, RequestHolder } from './request-budget.ts';
 import { RequestParser } from './resp-parser.ts';
 import { Encoded, type OutputPart, type Reply, ReplyWriter } from './resp-serializer.ts';
@@ -29,16 +30,6 @@ export interface ConnectionContext extends ServerContext {
   scheduleFlush(connection: Connection): void;
 }
 
-/** The place of one append in the row of replies. */
-interface Slot {
-  readonly heldBytes: number;
-  /** The last sequence, or the error; undefined until it is known. */
-  reply: number | WalError | undefined;
-}
-
-/** Slots answered are cut off the row when they are so many. */
-const answeredSlotsMax = 1024;
-
 export class Connection implements RequestHolder {
   readonly session: Session;
   readonly #shared: ConnectionContext;
@@ -47,15 +38,17 @@ export class Connection implements RequestHolder {
   readonly #parser: RequestParser;
   readonly #writer = new ReplyWriter();
 
-  /** Appends in flight: those from `#firstSlot` on. */
-  #slots: Slot[] = [];
-  #firstSlot = 0;
-  /** Memory of the requests that are started and not answered. */
-  #inFlightBytes = 0;
+  readonly #appends = new ReplyRow();
+  readonly #passOn = (reply: number | WalError): void => {
+    if (typeof reply === 'number') this.#writer.integer(reply);
+    else this.#writer.error(reply);
+  };
   /** A command other than WAL.APPEND that waits until all before it is answered. */
   #next: Buffer[] | undefined;
   /** Such a command is being carried out. */
   #running = false;
+  /** Memory that its request takes. */
+  #runningBytes = 0;
   /** What that command waits for can be ended with this. */
   #waiting: AbortController | undefined;
 
@@ -156,19 +149,18 @@ export class Connection implements RequestHolder {
       }
     } catch (error) {
       // The stream cannot be followed any further: the error is the last reply, after those of the appends in flight.
-      this.#answerInOrder(errorReply(this.#context, error, 'the request'));
+      this.#answer(this.#appends.push(0), errorReply(this.#context, error, 'the request'));
       this.#last = true;
     }
   }
 
   #mayStart(): boolean {
     const { limits } = this.#shared;
-    const inFlight = this.#slots.length - this.#firstSlot;
     if (this.#running || this.#last || this.#closed) return false;
-    if (this.#next !== undefined) return inFlight === 0;
+    if (this.#next !== undefined) return this.#appends.length === 0;
     return (
-      inFlight < limits.connectionHeldRequests &&
-      this.#inFlightBytes <= limits.connectionHeldBytes &&
+      this.#appends.length < limits.connectionHeldRequests &&
+      this.#appends.heldBytes <= limits.connectionHeldBytes &&
       this.#outputBytes() <= limits.connectionOutputBytes
     );
   }
@@ -176,7 +168,7 @@ export class Connection implements RequestHolder {
   #start(request: Buffer[]): void {
     if (isAppend(request[0] ?? absent)) {
       this.#startAppend(request);
-    } else if (this.#slots.length > this.#firstSlot) {
+    } else if (this.#appends.length > 0) {
       this.#next = request;
     } else {
       this.#next = undefined;
@@ -185,10 +177,7 @@ export class Connection implements RequestHolder {
   }
 
   #startAppend(request: Buffer[]): void {
-    const heldBytes = this.#parser.lastRequestBytes + request.length * argumentOverheadBytes;
-    const slot: Slot = { heldBytes, reply: undefined };
-    this.#begin(heldBytes);
-    this.#slots.push(slot);
+    const slot = this.#appends.push(this.#begin(request));
     this.session.lastCommand = 'WAL.APPEND';
     try {
       startAppend(this.#shared.wal, this.#shared.names, this.#shared.limits, request, (error, lastSequence) => {
@@ -199,61 +188,35 @@ export class Connection implements RequestHolder {
     }
   }
 
-  #begin(heldBytes: number): void {
-    this.#inFlightBytes += heldBytes;
+  /** Counts a request; returns the memory that it takes until it is answered. */
+  #begin(request: readonly Buffer[]): number {
     this.#shared.counters.commandsProcessed += 1;
     this.#turnUsed = true;
+    return this.#parser.lastRequestBytes + request.length * argumentOverheadBytes;
   }
 
-  /** An error that has its place after all appends in flight. */
-  #answerInOrder(error: WalError): void {
-    const slot: Slot = { heldBytes: 0, reply: undefined };
-    this.#slots.push(slot);
-    this.#answer(slot, error);
-  }
-
-  /** Notes the reply, and passes on all those that are next in order. */
   #answer(slot: Slot, reply: number | WalError): void {
-    if (slot.reply !== undefined) return;
-    slot.reply = reply;
-    if (this.#slots[this.#firstSlot] !== slot) return;
-    let at = this.#firstSlot;
-    for (; at < this.#slots.length; at += 1) {
-      const next = this.#slots[at];
-      if (next?.reply === undefined) break;
-      this.#inFlightBytes -= next.heldBytes;
-      if (typeof next.reply === 'number') this.#writer.integer(next.reply);
-      else this.#writer.error(next.reply);
-    }
-    this.#firstSlot = at;
-    if (at === this.#slots.length) {
-      this.#slots = [];
-      this.#firstSlot = 0;
-    } else if (at > answeredSlotsMax) {
-      this.#slots = this.#slots.slice(at);
-      this.#firstSlot = 0;
-    }
-    this.#requestFlush();
+    if (this.#appends.answer(slot, reply, this.#passOn)) this.#requestFlush();
   }
 
   #execute(request: readonly Buffer[]): void {
-    const heldBytes = this.#parser.lastRequestBytes + request.length * argumentOverheadBytes;
-    this.#begin(heldBytes);
+    const heldBytes = this.#begin(request);
     const reply = execute(this.#context, request);
     if (!(reply instanceof Promise)) {
-      this.#executed(reply, heldBytes);
+      this.#executed(reply);
       return;
     }
     this.#running = true;
+    this.#runningBytes = heldBytes;
     // `execute` never rejects.
     void reply.then((late) => {
       this.#running = false;
-      this.#executed(late, heldBytes);
+      this.#runningBytes = 0;
+      this.#executed(late);
     });
   }
 
-  #executed(reply: Reply, heldBytes: number): void {
-    this.#inFlightBytes -= heldBytes;
+  #executed(reply: Reply): void {
     if (this.#closed && reply instanceof Encoded) reply.written();
     else this.#writer.reply(reply, this.session.protocol);
     if (this.session.quitting) this.#last = true;
@@ -281,6 +244,11 @@ export class Connection implements RequestHolder {
     } finally {
       this.#waiting = undefined;
     }
+  }
+
+  /** Memory of the requests that are started and not answered. */
+  #inFlightBytes(): number {
+    return this.#appends.heldBytes + this.#runningBytes;
   }
 
   /** Replies collected, and those that the socket has not taken. */
@@ -333,14 +301,14 @@ export class Connection implements RequestHolder {
   /** Brings the account, reading and ending up to date with the state. */
   #settle(): void {
     if (this.#closed || this.#ending) return;
-    const idle = !this.#running && this.#next === undefined && this.#slots.length === this.#firstSlot;
+    const idle = !this.#running && this.#next === undefined && this.#appends.length === 0;
     if (idle && (this.#last || (this.#starved && this.#inputOver))) {
       this.#end();
       return;
     }
     // Output that the system takes at once or nearly so is not worth counting; of more, 'drain' tells the end.
     const outputBytes = this.#socket.writableNeedDrain ? this.#socket.writableLength : 0;
-    const heldBytes = this.#parser.heldBytes + this.#inFlightBytes + outputBytes;
+    const heldBytes = this.#parser.heldBytes + this.#inFlightBytes() + outputBytes;
     this.#count(heldBytes, idle);
     if (this.#mayRead(heldBytes, idle)) this.#resume();
     else this.#pause();
@@ -403,7 +371,7 @@ export class Connection implements RequestHolder {
 
   #leaveBudget(): void {
     this.#shared.budget.leave(this);
-    const countedBytes = this.#closed || this.#ending ? this.#inFlightBytes : 0;
+    const countedBytes = this.#inFlightBytes();
     this.#shared.budget.add(countedBytes - this.#countedBytes);
     this.#countedBytes = countedBytes;
   }
