@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { type RawClient, startTestServer, type TestServer } from './testing.ts';
+import { type RawClient, startTestServer, type TestServer } from './server.fixture.ts';
 
 let running: TestServer;
 let client: RawClient;

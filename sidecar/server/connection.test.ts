@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { encodeRequest, startTestServer, until } from './testing.ts';
+import { encodeRequest, startTestServer, until } from './server.fixture.ts';
 
 const append = (payload: string | Buffer = 'p', collection = 'c'): (string | Buffer)[] => [
   'WAL.APPEND',

@@ -4,7 +4,7 @@ import * as fc from 'fast-check';
 import { ArgumentCache } from './argument-cache.ts';
 import { defaultLimits } from './limits.ts';
 import { RequestParser } from './resp-parser.ts';
-import { encodeRequest } from './testing.ts';
+import { encodeRequest } from './server.fixture.ts';
 
 const cache = new ArgumentCache();
 const newParser = (): RequestParser => new RequestParser(defaultLimits, cache);

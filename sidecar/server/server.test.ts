@@ -7,8 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pino } from 'pino';
+import { MapAssignments, MapWal, RawClient, startTestServer, until } from './server.fixture.ts';
 import { createServer } from './server.ts';
-import { MapAssignments, MapWal, RawClient, startTestServer, until } from './testing.ts';
 
 const serverAt = (socketPath: string): ReturnType<typeof createServer> =>
   createServer({
