@@ -37,10 +37,19 @@ export interface CommitterOptions {
   readonly startEpoch: () => Promise<Journal>;
   /** Called with the collections that got entries: flushes are decided there. */
   readonly onPublished: (touched: Iterable<Collection>) => void;
+  /** Called when an append waits because so many bytes more do not fit into the budget: flushes are to make room. */
+  readonly onPressure: (bytes: number) => void;
   /** Called with an append whose collection is being dropped: it waits for the next incarnation (E13). */
   readonly reroute: (append: Append) => void;
   /** Called when the URL's state changed. */
   readonly onState: (managed: ManagedUrl) => void;
+}
+
+/** An append whose next-seq didn't match while lower sequences were not durable yet (E5). */
+interface Conflict {
+  readonly append: Append;
+  /** The next sequence when it came: once all below is durable, it can be answered, whatever was given out since. */
+  readonly given: number;
 }
 
 export class Committer {
@@ -58,8 +67,7 @@ export class Committer {
   #spare = new Commit(commitBytes);
   #inFlight: Commit | undefined;
   #waiting: Append[] = [];
-  /** Appends whose next-seq didn't match while lower sequences were not durable yet (E5). */
-  #conflicts: Append[] = [];
+  #conflicts: Conflict[] = [];
   #scheduled = false;
   #timer: NodeJS.Timeout | undefined;
   #commitStartedMs = 0;
@@ -160,7 +168,10 @@ export class Committer {
     if (refusal !== undefined) return append.done(refusal, 0);
     if (append.nextSequence !== undefined && append.nextSequence !== collection.nextGiven)
       return this.#conflict(append);
-    if (!this.#hasRoom(append)) return this.#wait(append);
+    if (!this.#hasRoom(append)) {
+      if (!this.#isAffordable(append)) this.#options.onPressure(append.bytesMax);
+      return this.#wait(append);
+    }
     const first = collection.nextGiven;
     this.#filling.fill(append, first, this.#options.clock.nowUs());
     collection.nextGiven = first + append.fields.length / 3;
@@ -177,12 +188,16 @@ export class Committer {
   }
 
   #hasRoom(append: Append): boolean {
-    const canFlush = this.managed.state === 'Available' || this.managed.state === 'Stalled';
     return (
       this.#filling.hasRoom(append.bytesMax) &&
       this.#filling.batches.length < commitBatchesMax &&
-      this.#options.budget.admits(this.managed.index, append.bytesMax, canFlush)
+      this.#isAffordable(append)
     );
+  }
+
+  #isAffordable(append: Append): boolean {
+    const canFlush = this.managed.state === 'Available' || this.managed.state === 'Stalled';
+    return this.#options.budget.admits(this.managed.index, append.bytesMax, canFlush);
   }
 
   #wait(append: Append): void {
@@ -199,15 +214,14 @@ export class Committer {
       this.#waiting.push(...waiting.slice(index + 1));
       return;
     }
+    this.#settleIdle();
   }
 
-  /** CONFLICT is answered only when everything below the actual next sequence is durable (interfaces, `next-seq`). */
+  /** CONFLICT is answered only when everything below the number that it names is durable (interfaces, `next-seq`). */
   #conflict(append: Append): void {
-    const { collection } = append;
-    if (collection.published + 1 === collection.nextGiven) {
-      return append.done(new WalError('CONFLICT', String(collection.nextGiven)), 0);
-    }
-    this.#conflicts.push(append);
+    const { nextGiven, published } = append.collection;
+    if (published + 1 === nextGiven) return append.done(conflictAt(nextGiven), 0);
+    this.#conflicts.push({ append, given: nextGiven });
     this.#watch();
   }
 
@@ -215,7 +229,17 @@ export class Committer {
     if (this.#conflicts.length === 0) return;
     const conflicts = this.#conflicts;
     this.#conflicts = [];
-    for (const append of conflicts) this.#offer(append);
+    for (const conflict of conflicts) this.#judgeConflict(conflict);
+  }
+
+  #judgeConflict({ append, given }: Conflict): void {
+    const { collection, nextSequence } = append;
+    const next = collection.published + 1;
+    const isWaiting = next !== collection.nextGiven && nextSequence !== collection.nextGiven;
+    if (!isWaiting || collection.isDropping || this.#refusal() !== undefined) this.#offer(append);
+    // Others go on appending: their sequences are not waited for, or it would never be answered.
+    else if (next >= given && next !== nextSequence) append.done(conflictAt(next), 0);
+    else this.#conflicts.push({ append, given });
   }
 
   #schedule(): void {
@@ -242,7 +266,7 @@ export class Committer {
       this.#spare = commit;
       this.#admitWaiting();
     }
-    if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+    this.#settleIdle();
   }
 
   async #writeCommit(commit: Commit): Promise<void> {
@@ -314,6 +338,10 @@ export class Committer {
     for (const record of records) record.settle(error, 0);
   }
 
+  #settleIdle(): void {
+    if (this.#isIdle()) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
   #isIdle(): boolean {
     return this.#inFlight === undefined && this.#filling.isEmpty && this.#waiting.length === 0;
   }
@@ -328,9 +356,11 @@ export class Committer {
   #tick(): void {
     const nowMs = this.#options.clock.monotonicMs();
     if (this.#inFlight !== undefined && nowMs - this.#commitStartedMs > stallMs && this.managed.state === 'Available') {
+      this.#healthySinceMs = nowMs;
       this.setState('Stalled', `a commit has taken over ${stallMs} ms: the disk is slow or hangs`);
-      this.#healthySinceMs = 0;
     }
+    if (this.#inFlight !== undefined) this.#measureHealth();
+    this.#leaveStall(nowMs);
     this.#expire(nowMs);
     const isQuiet = this.#isIdle() && this.#conflicts.length === 0 && this.managed.state !== 'Stalled';
     if (!isQuiet) return;
@@ -339,21 +369,26 @@ export class Committer {
   }
 
   #expire(nowMs: number): void {
-    for (const list of [this.#waiting, this.#conflicts]) {
-      const expired = list.filter((append) => append.deadlineMs <= nowMs);
-      if (expired.length === 0) continue;
-      list.splice(0, list.length, ...list.filter((append) => append.deadlineMs > nowMs));
-      const waited = `waited ${waitLimitMs / 1000} s for ${this.managed.url}`;
-      for (const append of expired) append.done(new WalError('UNAVAILABLE', `the append ${waited}; try it again`), 0);
+    const expired = [...this.#waiting, ...this.#conflicts.map(({ append }) => append)];
+    this.#waiting = this.#waiting.filter((append) => append.deadlineMs > nowMs);
+    this.#conflicts = this.#conflicts.filter(({ append }) => append.deadlineMs > nowMs);
+    const waited = `waited ${waitLimitMs / 1000} s for ${this.managed.url}`;
+    for (const append of expired) {
+      if (append.deadlineMs <= nowMs) append.done(new WalError('UNAVAILABLE', `the append ${waited}; try it again`), 0);
     }
+    this.#settleIdle();
   }
 
+  /** Notes that the commit under way, or just done, is no healthy one. */
   #measureHealth(): void {
-    if (this.managed.state !== 'Stalled') return;
     const nowMs = this.#options.clock.monotonicMs();
-    if (nowMs - this.#commitStartedMs > healthyCommitMs) this.#healthySinceMs = 0;
-    else if (this.#healthySinceMs === 0) this.#healthySinceMs = nowMs;
-    else if (nowMs - this.#healthySinceMs >= healthyForMs) this.setState('Available', '');
+    if (nowMs - this.#commitStartedMs > healthyCommitMs) this.#healthySinceMs = nowMs;
+  }
+
+  /** No commit was slow for a while, or there was none: new collections may be assigned here again. */
+  #leaveStall(nowMs: number): void {
+    if (this.managed.state === 'Stalled' && nowMs - this.#healthySinceMs >= healthyForMs)
+      this.setState('Available', '');
   }
 }
 
@@ -361,6 +396,10 @@ export class Committer {
 export interface RecordedCollection {
   readonly name: string;
   readonly incarnation: string;
+}
+
+function conflictAt(next: number): WalError {
+  return new WalError('CONFLICT', String(next));
 }
 
 function collectionRefusal(collection: Collection): WalError | undefined {

@@ -4,8 +4,10 @@ import pino from 'pino';
 import type { ManagedUrl, Strategy } from '../assignment/assignment.ts';
 import { AssignmentService } from '../assignment/service.ts';
 import type { WalConfiguration } from '../config/configuration.ts';
+import { WalError } from '../errors.ts';
 import { openFileStorage } from '../storage/file.ts';
 import type { FileSystem } from '../storage/filesystem.ts';
+import type { Clock } from './clock.ts';
 import { WalEngine } from './engine.ts';
 
 export interface EngineFixture {
@@ -18,6 +20,24 @@ export interface FixtureOptions {
   readonly urls?: number;
   readonly strategy?: Strategy;
   readonly configuration?: Partial<WalConfiguration>;
+  readonly clock?: Clock;
+}
+
+/** The system's clock, but that a test may turn it on. */
+export class TurnedClock implements Clock {
+  #aheadMs = 0;
+
+  turn(aheadMs: number): void {
+    this.#aheadMs += aheadMs;
+  }
+
+  nowUs(): number {
+    return Math.floor((Date.now() + this.#aheadMs) * 1000);
+  }
+
+  monotonicMs(): number {
+    return performance.now() + this.#aheadMs;
+  }
 }
 
 export const fixtureConfiguration: WalConfiguration = {
@@ -53,7 +73,7 @@ export async function openEngine(fileSystem: FileSystem, options: FixtureOptions
     urls,
     configuration: { ...fixtureConfiguration, ...options.configuration },
     assignments,
-    clock: { nowUs: () => Date.now() * 1000, monotonicMs: () => performance.now() },
+    clock: options.clock ?? new TurnedClock(),
     logger,
   });
   return { engine, assignments, urls };
@@ -92,4 +112,27 @@ export async function payloads(engine: WalEngine, collection: string, from = 0):
     for (const entry of entries) all.push(entry.payload.toString());
     position = (entries.at(-1)?.sequence ?? 0) + 1;
   }
+}
+
+/** Resolves when the condition holds; fails after ten seconds. */
+export async function until(what: string, holds: () => boolean): Promise<void> {
+  const deadlineMs = performance.now() + 10_000;
+  while (!holds()) {
+    if (performance.now() > deadlineMs) throw new Error(`waited 10 s in vain: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}
+
+/** A promise's outcome as far as it is known: undefined, the value, or the error's code with its message. */
+export function watch(promise: Promise<unknown>): { outcome: unknown } {
+  const watched: { outcome: unknown } = { outcome: undefined };
+  promise.then(
+    (value) => {
+      watched.outcome = value;
+    },
+    (error: unknown) => {
+      watched.outcome = error instanceof WalError ? `${error.code} ${error.message}` : error;
+    },
+  );
+  return watched;
 }

@@ -203,6 +203,7 @@ export class WalEngine implements Wal {
         );
       },
       onPublished: (touched) => this.flusher.afterPublish(committer, touched),
+      onPressure: (bytes) => this.flusher.makeRoom(bytes),
       reroute: ({ collection, nextSequence, fields, done }) =>
         this.#appendEarly(collection.name, { nextSequence, fields, done }),
       onState: ({ url, state, reason }) => {

@@ -53,8 +53,14 @@ export class Flusher {
     for (const collection of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
-    if (this.#options.budget.excessBytes > 0) this.#flushLargest();
+    this.#flushLargest(this.#options.budget.excessBytes);
     if ((committer.journal?.bytes ?? 0) > this.#journalBytesMax) this.#flushOldest(committer);
+  }
+
+  /** Flushes so much that `bytes` more fit into the bound: below 75 % of it, a large append may find too little. */
+  makeRoom(bytes: number): void {
+    const { limitBytes, totalBytes } = this.#options.budget;
+    this.#flushLargest(totalBytes + bytes - limitBytes);
   }
 
   /** Flushes what the collection has in memory now; resolves with the number of entries. Throws NOSPACE, UNAVAILABLE, DAMAGED. */
@@ -216,12 +222,11 @@ export class Flusher {
     for (const committer of this.#options.committers) committer.retryWaiting();
   }
 
-  /** The largest collections, until what they hold makes up for the excess (E7). */
-  #flushLargest(): void {
-    let excess = this.#options.budget.excessBytes;
+  /** The largest collections, until what they hold, and what flushes under way will free, makes up for the excess (E7). */
+  #flushLargest(excessBytes: number): void {
+    if (excessBytes <= 0) return;
     const all = this.#options.committers.filter(canWrite).flatMap(({ collections }) => Array.from(collections));
-    const queued = all.filter((collection) => collection.isFlushQueued);
-    excess -= queued.reduce((sum, collection) => sum + collection.memory.capacityBytes, 0);
+    let excess = all.reduce((left, collection) => left - comingBytes(collection), excessBytes);
     if (excess <= 0) return;
     const largest = all.filter((collection) => !collection.isFlushQueued && !collection.memory.isEmpty);
     largest.sort((a, b) => b.memory.capacityBytes - a.memory.capacityBytes);
@@ -305,6 +310,11 @@ async function writeState(collection: Collection): Promise<void> {
   const { checkpoint, damage, home, published } = collection;
   const record = { kind: 'state', nextSequence: published + 1, checkpoint, damage } as const;
   collection.stateFile = await home.record(collection, record);
+}
+
+/** What flushes that are queued or under way will free of the collection's memory. */
+function comingBytes({ isFlushQueued, memory }: Collection): number {
+  return isFlushQueued ? memory.capacityBytes : memory.usedBytes - memory.unfrozenBytes;
 }
 
 function canWrite(committer: Committer): boolean {

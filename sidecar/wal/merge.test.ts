@@ -29,6 +29,7 @@ function committerOf(index: number): Committer {
     budget: new MemoryBudget(1, 1),
     startEpoch: () => Promise.reject(new Error('no epoch here')),
     onPublished: nothing,
+    onPressure: nothing,
     reroute: nothing,
     onState: nothing,
   });
