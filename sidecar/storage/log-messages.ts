@@ -15,7 +15,8 @@ export type LogRequest = { readonly file: number } & (
   | { readonly operation: 'create'; readonly path: string }
   | {
       readonly operation: 'write';
-      readonly parts: readonly Uint8Array[];
+      /** In memory that is handed over, and comes back with the reply. */
+      readonly content: Uint8Array<ArrayBuffer>;
       readonly position: number;
       readonly synced: boolean;
     }
@@ -27,6 +28,8 @@ export type LogRequest = { readonly file: number } & (
 export interface LogReply {
   readonly bytes: number;
   readonly error: LogError | undefined;
+  /** Of a write: the memory that held its content. */
+  readonly memory?: ArrayBuffer;
 }
 
 /** A system error, in a form that crosses threads with its code. */

@@ -7,7 +7,7 @@
 import { SHARE_ENV, Worker } from 'node:worker_threads';
 import type { AppendFile, WriteOutcome } from './filesystem.ts';
 import type { LogReply, LogRequest, LogWorkerData } from './log-messages.ts';
-import { ownMemory, sendableParts } from './parts.ts';
+import { copyParts, partsBytes } from './parts.ts';
 
 /** Small: the thread's code is a loop, and the bytes it writes are outside its heap; room for a long list of parts. */
 const resourceLimits = { maxOldGenerationSizeMb: 64, maxYoungGenerationSizeMb: 1, codeRangeSizeMb: 4, stackSizeMb: 1 };
@@ -17,6 +17,9 @@ const workerAddress = import.meta.url.endsWith('.ts')
   ? new URL('./log-worker.ts', import.meta.url)
   : new URL('./log-worker.js', import.meta.url);
 
+/** Larger memory is given up after its write. */
+const spareBytesMax = 4 * 1024 * 1024;
+
 type Waiter = (reply: LogReply) => void;
 
 export class LogThread {
@@ -25,6 +28,8 @@ export class LogThread {
   #worker: Worker | undefined;
   #failure: Error | undefined;
   #files = 0;
+  /** Memory of an earlier write. */
+  #spare: ArrayBuffer | undefined;
 
   /** A new file; `EEXIST` if the name is taken. */
   async create(path: string): Promise<AppendFile> {
@@ -37,8 +42,8 @@ export class LogThread {
     await succeed({ file, operation: 'create', path });
     return {
       write: async (parts, position, synced) => {
-        const sent = sendableParts(parts);
-        return outcome(await this.#ask({ file, operation: 'write', parts: sent, position, synced }));
+        const content = this.#filled(parts);
+        return outcome(await this.#ask({ file, operation: 'write', content, position, synced }));
       },
       sync: () => succeed({ file, operation: 'sync' }),
       truncate: (bytes) => succeed({ file, operation: 'truncate', bytes }),
@@ -60,10 +65,24 @@ export class LogThread {
     this.#worker ??= this.#start();
     const { promise, resolve } = Promise.withResolvers<LogReply>();
     if (this.#waiters.push(resolve) === 1) this.#worker.ref();
-    this.#worker.postMessage(request, request.operation === 'write' ? ownMemory(request.parts) : []);
+    this.#worker.postMessage(request, request.operation === 'write' ? [request.content.buffer] : []);
     Atomics.add(this.#sent, 0, 1);
     Atomics.notify(this.#sent, 0);
     return promise;
+  }
+
+  /**
+   * The parts in memory that can be handed to the thread. It comes back with the reply and is used again: fresh memory
+   * for each write costs more than the copy. (Shared memory would save the copy, but V8 copies into and out of it slowly.)
+   */
+  #filled(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {
+    const bytes = partsBytes(parts);
+    const spare = this.#spare;
+    this.#spare = undefined;
+    const memory = spare !== undefined && spare.byteLength >= bytes ? spare : new ArrayBuffer(memoryBytes(bytes));
+    const content = new Uint8Array(memory, 0, bytes);
+    copyParts(parts, content);
+    return content;
   }
 
   #start(): Worker {
@@ -78,6 +97,7 @@ export class LogThread {
     worker.on('message', (reply: LogReply) => {
       const waiter = this.#waiters.shift();
       if (this.#waiters.length === 0) worker.unref();
+      if (reply.memory !== undefined && reply.memory.byteLength <= spareBytesMax) this.#spare = reply.memory;
       waiter?.(reply);
     });
     worker.on('error', (error) => this.#fail(error));
@@ -92,6 +112,11 @@ export class LogThread {
       waiter({ bytes: 0, error: { message: `EIO: the thread that writes this log failed: ${message}`, code: 'EIO' } });
     }
   }
+}
+
+/** What is asked of the system for a write: with some room, so that the next one fits, too. */
+function memoryBytes(bytes: number): number {
+  return bytes >= spareBytesMax ? bytes : Math.min(spareBytesMax, Math.max(64 * 1024, 2 * bytes));
 }
 
 function outcome({ bytes, error }: LogReply): WriteOutcome {

@@ -5,10 +5,9 @@
  * A log file is open twice: synced writes go through a descriptor with `O_DSYNC`, so that write and sync are one
  * system call; the others, and `fdatasync`, through a plain one.
  */
-import { closeSync, constants, fdatasyncSync, ftruncateSync, openSync, unlinkSync, writevSync } from 'node:fs';
+import { closeSync, constants, fdatasyncSync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { LogError, LogReply, LogRequest, LogWorkerData } from './log-messages.ts';
-import { partsFrom } from './parts.ts';
 
 interface OpenLog {
   readonly synced: number;
@@ -35,20 +34,18 @@ function opened(file: number): OpenLog {
   return log;
 }
 
-/** Writes all parts: a call that writes less than it was given is followed by one for the rest. */
+/** Writes all: a call that writes less than it was given is followed by one for the rest. */
 function write(log: OpenLog, request: LogRequest & { operation: 'write' }): LogReply {
   const descriptor = request.synced ? log.synced : log.plain;
-  let parts = partsFrom(request.parts, 0);
+  const { content, position } = request;
+  const memory = content.buffer;
   let bytes = 0;
   try {
-    while (parts.length > 0) {
-      const written = writevSync(descriptor, parts, request.position + bytes);
-      bytes += written;
-      parts = partsFrom(parts, written);
-    }
-    return { bytes, error: undefined };
+    while (bytes < content.length)
+      bytes += writeSync(descriptor, content, bytes, content.length - bytes, position + bytes);
+    return { bytes, error: undefined, memory };
   } catch (error) {
-    return { bytes, error: described(error) };
+    return { bytes, error: described(error), memory };
   }
 }
 
@@ -88,7 +85,8 @@ function serve(): never {
     const seen = Atomics.load(sent, 0);
     for (let received = receiveMessageOnPort(port); received; received = receiveMessageOnPort(port)) {
       const request: LogRequest = received.message;
-      port.postMessage(answer(request));
+      const reply = answer(request);
+      port.postMessage(reply, reply.memory === undefined ? [] : [reply.memory]);
     }
     Atomics.wait(sent, 0, seen);
   }

@@ -80,7 +80,7 @@ export interface LogFile {
   readonly writtenBytes: number;
   /**
    * Writes the parts at the end, in order. With `durable` it resolves when they are on the disk (a synced write);
-   * otherwise when the system has them. Views of a SharedArrayBuffer are written without a copy: leave them be until then.
+   * otherwise when the system has them. Leave the parts as they are until then.
    */
   append(parts: readonly Uint8Array[], durable: boolean): Promise<void>;
   /** Everything written so far is on the disk. */

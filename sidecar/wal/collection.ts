@@ -11,6 +11,7 @@
  * `published` finds it in one of the two, since a flush publishes its segment before the journal may forget.
  */
 import type { Assignment } from '../assignment/assignment.ts';
+import type { CommitRange } from './commit.ts';
 import type { Committer } from './committer.ts';
 import { CollectionMemory } from './memory.ts';
 import type { SegmentFile } from './segment-file.ts';
@@ -42,6 +43,8 @@ export class Collection {
   stateFile: number | undefined;
   /** Set when its drop has begun: nothing new is taken. */
   isDropping = false;
+  /** Its sequences in the commit that it entered last. */
+  commitRange: CommitRange | undefined;
   /** Waits in a flush queue. */
   isFlushQueued = false;
   readonly waiters = new Set<Waiter>();

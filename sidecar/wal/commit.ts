@@ -1,6 +1,6 @@
 /**
  * A commit in the making: the batches and records that will become durable together, as one frame of the journal (E1).
- * Entries are encoded straight into its buffer, which is shared with the URL's worker thread: they are not copied to be written.
+ * Entries are encoded straight into its buffer.
  */
 import type { FrameBatch, FrameCollection, FrameContent, FrameRecord } from '../journal/frame.ts';
 import type { Collection } from './collection.ts';
@@ -22,6 +22,8 @@ export interface Append {
 /** A batch that has its sequences and stands in the commit's buffer. */
 export interface FilledBatch {
   readonly collection: Collection;
+  /** Of the collection, in the frame's list. */
+  readonly index: number;
   readonly first: number;
   readonly count: number;
   readonly offset: number;
@@ -45,23 +47,26 @@ export function appendBytesMax(fields: readonly Buffer[]): number {
   return bytes;
 }
 
-interface CollectionRange {
+/** The sequences of one collection in a commit. */
+export interface CommitRange {
+  readonly collection: Collection;
+  /** Its place in the frame's list of collections. */
   readonly index: number;
-  readonly name: string;
-  readonly incarnation: string;
-  first: number;
+  readonly first: number;
   last: number;
+  /** The commit that it belongs to; none once that is over. A collection remembers its newest range. */
+  commit: Commit | undefined;
 }
 
 export class Commit {
   readonly batches: FilledBatch[] = [];
   readonly records: RecordRequest[] = [];
-  readonly touched = new Map<Collection, number>();
+  readonly ranges: CommitRange[] = [];
   usedBytes = 0;
   #buffer: Buffer;
 
   constructor(capacityBytes: number) {
-    this.#buffer = Buffer.from(new SharedArrayBuffer(capacityBytes));
+    this.#buffer = Buffer.allocUnsafeSlow(capacityBytes);
   }
 
   get isEmpty(): boolean {
@@ -85,7 +90,7 @@ export class Commit {
   /** Encodes an append, giving it sequences from `first` on. */
   fill(append: Append, first: number, timestampUs: number): void {
     if (append.bytesMax > this.#buffer.length - this.usedBytes) {
-      this.#buffer = Buffer.from(new SharedArrayBuffer(append.bytesMax));
+      this.#buffer = Buffer.allocUnsafeSlow(append.bytesMax);
     }
     const { collection, fields } = append;
     const offset = this.usedBytes;
@@ -98,9 +103,11 @@ export class Commit {
     }
     this.usedBytes = at;
     const count = sequence - first;
-    this.touched.set(collection, sequence - 1);
+    const range = this.#rangeOf(collection, first);
+    range.last = sequence - 1;
     this.batches.push({
       collection,
+      index: range.index,
       first,
       count,
       offset,
@@ -113,33 +120,36 @@ export class Commit {
 
   /** The frame's lists. */
   content(): FrameContent {
-    const ranges = new Map<string, CollectionRange>();
-    const range = (name: string, incarnation: string, first: number): CollectionRange => {
-      let found = ranges.get(incarnation);
-      if (found === undefined) {
-        found = { index: ranges.size, name, incarnation, first, last: first - 1 };
-        ranges.set(incarnation, found);
-      }
-      return found;
-    };
-    const batches: FrameBatch[] = this.batches.map((batch) => {
-      const of = range(batch.collection.name, batch.collection.incarnation, batch.first);
-      of.last = batch.first + batch.count - 1;
-      return { collection: of.index, entries: batch.count, bytes: batch.bytes };
+    const collections: FrameCollection[] = this.ranges.map(({ collection: { name, incarnation }, first, last }) => {
+      return { name, incarnation, first, last };
+    });
+    const batches: FrameBatch[] = this.batches.map(({ index, count, bytes }) => {
+      return { collection: index, entries: count, bytes };
     });
     const records: FrameRecord[] = this.records.map(({ name, incarnation, record }) => {
-      return { ...record, collection: range(name, incarnation, record.nextSequence).index };
+      const { nextSequence } = record;
+      collections.push({ name, incarnation, first: nextSequence, last: nextSequence - 1 });
+      return { ...record, collection: collections.length - 1 };
     });
-    const collections: FrameCollection[] = [...ranges.values()];
     return { collections, batches, records };
+  }
+
+  #rangeOf(collection: Collection, first: number): CommitRange {
+    const newest = collection.commitRange;
+    if (newest?.commit === this) return newest;
+    const range: CommitRange = { collection, index: this.ranges.length, first, last: first - 1, commit: this };
+    this.ranges.push(range);
+    collection.commitRange = range;
+    return range;
   }
 
   /** Makes it an empty one again; a buffer that grew beyond `capacityBytes` for one large append is given up. */
   reset(capacityBytes: number): void {
     this.batches.length = 0;
     this.records.length = 0;
-    this.touched.clear();
+    for (const range of this.ranges) range.commit = undefined;
+    this.ranges.length = 0;
     this.usedBytes = 0;
-    if (this.#buffer.length > capacityBytes) this.#buffer = Buffer.from(new SharedArrayBuffer(capacityBytes));
+    if (this.#buffer.length > capacityBytes) this.#buffer = Buffer.allocUnsafeSlow(capacityBytes);
   }
 }

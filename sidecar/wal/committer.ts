@@ -36,7 +36,7 @@ export interface CommitterOptions {
   /** Starts this process's epoch of the journal; called before the first frame. */
   readonly startEpoch: () => Promise<Journal>;
   /** Called with the collections that got entries: flushes are decided there. */
-  readonly onPublished: (touched: Iterable<Collection>) => void;
+  readonly onPublished: (touched: Iterable<{ readonly collection: Collection }>) => void;
   /** Called when an append waits because so many bytes more do not fit into the budget: flushes are to make room. */
   readonly onPressure: (bytes: number) => void;
   /** Called with an append whose collection is being dropped: it waits for the next incarnation (E13). */
@@ -304,12 +304,12 @@ export class Committer {
 
   #publish(commit: Commit, file: number): void {
     const body = commit.body;
-    this.use.note(file, commit.touched);
+    this.use.note(file, commit.ranges);
     for (const batch of commit.batches) this.#publishBatch(batch, body);
     for (const record of commit.records) record.settle(undefined, file);
-    for (const collection of commit.touched.keys()) if (collection.waiters.size > 0) collection.wakeWaiters();
+    for (const { collection } of commit.ranges) if (collection.waiters.size > 0) collection.wakeWaiters();
     this.#judgeConflicts();
-    this.#options.onPublished(commit.touched.keys());
+    this.#options.onPublished(commit.ranges);
   }
 
   #publishBatch(batch: FilledBatch, body: Buffer): void {

@@ -112,7 +112,10 @@ class EpochWriter {
     if (this.#collections.length === 0) return 0;
     const content = { collections: this.#collections, batches: this.#batches, records: this.#records };
     const file = await this.#journal.write(content, Buffer.concat(this.#body));
-    this.#committer.use.note(file, this.#touched);
+    this.#committer.use.note(
+      file,
+      Array.from(this.#touched, ([collection, last]) => ({ collection, last })),
+    );
     for (const collection of this.#stated) collection.stateFile = file;
     this.#collections = [];
     this.#batches = [];

@@ -48,9 +48,9 @@ export class Flusher {
   }
 
   /** Decides what to flush after the committer published. */
-  afterPublish(committer: Committer, touched: Iterable<Collection>): void {
+  afterPublish(committer: Committer, touched: Iterable<{ readonly collection: Collection }>): void {
     const { memoryFlushSizeBytes } = this.#options.configuration;
-    for (const collection of touched) {
+    for (const { collection } of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
     this.#flushLargest(this.#options.budget.excessBytes);
@@ -87,7 +87,10 @@ export class Flusher {
 
   /** Goes on after the URL became Available. */
   resume(committer: Committer): void {
-    this.afterPublish(committer, committer.collections);
+    this.afterPublish(
+      committer,
+      Array.from(committer.collections, (collection) => ({ collection })),
+    );
     this.#start(committer);
     this.freeJournal(committer);
   }

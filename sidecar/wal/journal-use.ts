@@ -15,13 +15,13 @@ export class JournalUse {
   readonly drops = new Map<string, DropInForce>();
 
   /** The file holds entries of these collections, up to these sequences. */
-  note(file: number, last: ReadonlyMap<Collection, number>): void {
+  note(file: number, ranges: Iterable<{ readonly collection: Collection; readonly last: number }>): void {
     let noted = this.#lastByFile.get(file);
     if (noted === undefined) {
       noted = new Map();
       this.#lastByFile.set(file, noted);
     }
-    for (const [collection, sequence] of last) noted.set(collection, sequence);
+    for (const { collection, last } of ranges) noted.set(collection, last);
   }
 
   /** The collections that still need the file for entries that stand nowhere else. */
