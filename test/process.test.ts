@@ -1,0 +1,138 @@
+/** A sidecar as a process: one writer on a directory, one server on a socket, and ends that lose nothing. */
+import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
+import { program, root } from './requirement.ts';
+import { type RespClient, readAll, Unanswered } from './resp-client.ts';
+import type { RunningSidecar } from './running-sidecar.ts';
+import { append, type Scene, testFault, testFaultNeeding } from './scene.ts';
+
+const pidNamespace = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
+const unshare = program('unshare', ['--version'], 'util-linux');
+
+/** A second sidecar on the directories of one that serves: it ends with status 1 and names the holder; the first goes on. */
+async function checkSecondIsRefused(scene: Scene, before: readonly string[]): Promise<void> {
+  const { sidecar, client } = await scene.serve();
+  assert.equal(await append(client, 'orders', 'first'), 1);
+  const second = await scene.spawn({ socket: 'second.sock', before });
+  assert.equal(await second.exit(), 1);
+  assert.match(second.stderr, new RegExp(`/d[12]/_lock is locked by .*pid ${sidecar.pid} on host .*one writer`));
+  assert.equal(await append(client, 'orders', 'second'), 2);
+  assert.equal(await append(client, 'more', 'first'), 1);
+  assert.equal(await sidecar.stop(), 0);
+  const third = await scene.serve();
+  assert.equal((await readAll(third.client, 'orders')).length, 2);
+}
+
+testFault('E28 a second sidecar on the same directories ends with status 1 and names the holder', async (scene) => {
+  await checkSecondIsRefused(scene, []);
+});
+
+testFaultNeeding([root, unshare], 'E28 a second sidecar is refused from another pid namespace, too', async (scene) => {
+  await checkSecondIsRefused(scene, pidNamespace);
+});
+
+testFault('a second sidecar that shares only one of the directories is refused, too', async (scene) => {
+  const { sidecar, client } = await scene.serve();
+  await append(client, 'orders', 'first');
+  const configuration = scene.configuration(['d2', 'd3']);
+  const second = await scene.spawn({ socket: 'second.sock', configuration });
+  assert.equal(await second.exit(), 1);
+  assert.match(second.stderr, new RegExp(`d2/_lock is locked by .*pid ${sidecar.pid} `));
+  assert.equal(await append(client, 'orders', 'second'), 2);
+});
+
+testFault('a socket path where another sidecar listens: status 1 at once, and the other one goes on', async (scene) => {
+  const { client } = await scene.serve();
+  const second = await scene.spawn({ configuration: scene.configuration(['d3']) });
+  assert.equal(await second.exit(), 1);
+  assert.match(second.stderr, /something listens on socket path \S*wal\.sock already: end it, or choose another path/);
+  assert.equal(await append(client, 'orders', 'first'), 1);
+});
+
+testFault('a socket path where another program listens: status 1, and that one is not disturbed', async (scene) => {
+  const other = createServer();
+  other.listen(scene.workplace.path('wal.sock'));
+  await once(other, 'listening');
+  try {
+    const sidecar = await scene.spawn();
+    assert.equal(await sidecar.exit(), 1);
+    assert.match(sidecar.stderr, /something listens on socket path/);
+    assert.ok(other.listening);
+  } finally {
+    other.close();
+  }
+});
+
+testFault('a socket path that is no socket: status 1, and what is there is left alone', async (scene) => {
+  const path = scene.workplace.path('wal.sock');
+  await writeFile(path, 'precious');
+  const sidecar = await scene.spawn();
+  assert.equal(await sidecar.exit(), 1);
+  assert.match(
+    sidecar.stderr,
+    /wal\.sock exists and is no socket: it was left alone; choose another path or move it away/,
+  );
+  assert.equal(await readFile(path, 'utf8'), 'precious');
+  await rm(path);
+  const { client } = await scene.serve();
+  assert.equal(await append(client, 'orders', 'first'), 1);
+});
+
+testFault('a socket that nobody answers, left by a killed sidecar, is replaced', async (scene) => {
+  const { sidecar, client } = await scene.serve();
+  assert.equal(await append(client, 'orders', 'first'), 1);
+  await sidecar.kill();
+  const again = await scene.serve();
+  assert.equal(await append(again.client, 'orders', 'second'), 2);
+});
+
+/** Pipelines appends; at the reply in the middle the sidecar gets the signal. Resolves with the number of answers. */
+async function signalInTraffic(sidecar: RunningSidecar, client: RespClient, signal: NodeJS.Signals): Promise<number> {
+  const requests = 2000;
+  let answered = 0;
+  const work = Array.from({ length: requests }, async (_, index) => {
+    try {
+      const last = await client.send('WAL.APPEND', 'orders', '*', 'INSERT', String(index), Buffer.alloc(200, index));
+      assert.equal(last, index + 1);
+      answered++;
+      if (answered === requests / 4) sidecar.signal(signal);
+    } catch (error) {
+      if (!(error instanceof Unanswered)) throw error;
+    }
+  });
+  await Promise.all(work);
+  return answered;
+}
+
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  testFault(
+    `E24 origin: ${signal} ends it with status 0; what it took is answered, and found after a restart`,
+    async (scene) => {
+      const { sidecar, client } = await scene.serve();
+      const answered = await signalInTraffic(sidecar, client, signal);
+      assert.equal(await sidecar.exit(), 0);
+      const again = await scene.serve();
+      const entries = await readAll(again.client, 'orders');
+      assert.deepEqual(
+        entries.map(({ key }) => Number(key)),
+        Array.from({ length: answered }, (_, index) => index),
+        'the entries are those that were answered, no more and no fewer',
+      );
+      assert.equal(await append(again.client, 'orders', 'next'), answered + 1);
+    },
+  );
+}
+
+testFault('origin: [storage] wal_dir of an older file still works, with a warning', async (scene) => {
+  const configuration = `[storage]\nwal_dir = "${scene.workplace.path('old', 'wal')}"\n`;
+  const { sidecar, client } = await scene.serve({ configuration });
+  assert.equal(await append(client, 'orders', 'first'), 1);
+  assert.match(sidecar.stderr, /storage\.wal_dir.*is the old form/);
+  assert.equal(await sidecar.stop(), 0);
+  const { client: again } = await scene.serve({
+    configuration: scene.configuration(['old/wal']),
+  });
+  assert.equal((await readAll(again, 'orders')).length, 1);
+});
