@@ -163,8 +163,9 @@ testFault(
       for (const file of descriptions) await rm(scene.workplace.path(url, file));
     }
     const again = await scene.serve();
-    const [, listed] = (await again.client.send('WAL.LIST', 0, 'COUNT', 100)) as [Buffer, Buffer[]];
-    assert.deepEqual(listed.map(String).toSorted(), names.toSorted());
+    const reply = await again.client.send('WAL.LIST', 0, 'COUNT', 100);
+    const listed = Array.isArray(reply) && Array.isArray(reply[1]) ? reply[1].map(String) : [];
+    assert.deepEqual(listed.toSorted(), names.toSorted());
     for (const name of names) {
       const [entry] = await readAll(again.client, name);
       assert.equal(String(entry?.payload), name);
