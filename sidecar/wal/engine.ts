@@ -99,7 +99,7 @@ export class WalEngine implements Wal {
   }
 
   async flush(name: string | undefined): Promise<number> {
-    if (name !== undefined) return this.flusher.flush(this.#find(name));
+    if (name !== undefined) return this.#flushOne(this.#find(name));
     let entries = 0;
     const waiting = [...this.#collections.values()].filter((collection) => !collection.memory.isEmpty);
     const work = Array.from({ length: flushesAtOnce }, async () => {
@@ -109,6 +109,11 @@ export class WalEngine implements Wal {
     });
     await Promise.all(work);
     return entries;
+  }
+
+  async #flushOne(collection: Collection): Promise<number> {
+    if (collection.damage !== '') throw new WalError('DAMAGED', collection.damage);
+    return this.flusher.flush(collection);
   }
 
   /** Compaction comes later: nothing is removed. */

@@ -20,7 +20,7 @@ export interface OldJournal {
   highestEpoch: number;
   /** Names of files, to be deleted once the new epoch has recovered. */
   files: string[];
-  /** Those of them that are kept under another name because they hold damage (E21). */
+  /** Those of them that are kept under another name because they hold damage, or what a repair may need (E21). */
   damagedFiles: ReadonlySet<string>;
 }
 

@@ -116,7 +116,7 @@ export class Flusher {
   }
 
   #enqueue(collection: Collection): void {
-    if (collection.isFlushQueued || collection.isDropping || collection.damage !== '') return;
+    if (!isFlushable(collection)) return;
     collection.isFlushQueued = true;
     this.#queueOf(collection.home).waiting.push(collection);
     this.#start(collection.home);
@@ -231,7 +231,7 @@ export class Flusher {
     const all = this.#options.committers.filter(canWrite).flatMap(({ collections }) => Array.from(collections));
     let excess = all.reduce((left, collection) => left - comingBytes(collection), excessBytes);
     if (excess <= 0) return;
-    const largest = all.filter((collection) => !collection.isFlushQueued && !collection.memory.isEmpty);
+    const largest = all.filter((collection) => isFlushable(collection) && !collection.memory.isEmpty);
     largest.sort((a, b) => b.memory.capacityBytes - a.memory.capacityBytes);
     for (const collection of largest) {
       if (excess <= 0) return;
@@ -313,6 +313,10 @@ async function writeState(collection: Collection): Promise<void> {
   const { checkpoint, damage, home, published } = collection;
   const record = { kind: 'state', nextSequence: published + 1, checkpoint, damage } as const;
   collection.stateFile = await home.record(collection, record);
+}
+
+function isFlushable({ damage, isDropping, isFlushQueued }: Collection): boolean {
+  return !isFlushQueued && !isDropping && damage === '';
 }
 
 /** What flushes that are queued or under way will free of the collection's memory. */

@@ -24,12 +24,15 @@ export class JournalUse {
     for (const { collection, last } of ranges) noted.set(collection, last);
   }
 
-  /** The collections that still need the file for entries that stand nowhere else. */
+  /**
+   * The collections that still need the file for entries that stand nowhere else. A damaged one needs none: nothing of it is
+   * flushed or read until a repair, and the files in which its damage was found are set aside (E21).
+   */
   *needing(file: number): Generator<Collection> {
     const noted = this.#lastByFile.get(file);
     if (noted === undefined) return;
     for (const [collection, last] of noted) {
-      if (!collection.isDropping && collection.flushed < last) yield collection;
+      if (!collection.isDropping && collection.damage === '' && collection.flushed < last) yield collection;
       else noted.delete(collection);
     }
   }

@@ -323,7 +323,20 @@ class Recovery {
       const incarnations = live.map((candidate) => candidate.incarnation).join(', ');
       collection.damage = `two undropped incarnations are found (${incarnations}); remove the one that is wrong`;
     }
+    if (collection.damage !== '') this.#setAside(live.flatMap((candidate) => candidate.traces));
     return collection;
+  }
+
+  /**
+   * The new epoch gets what of a damaged collection is without a gap. The rest may be all that a repair has: where damage is
+   * found first, the journals that hold the collection are kept aside (E21).
+   */
+  #setAside(traces: readonly Trace[]): void {
+    if (traces.some(({ replayed: found }) => found?.isDamageKnown)) return;
+    for (const { committer, replayed: found } of traces) {
+      const old = this.#options.oldJournals.get(committer);
+      if (old !== undefined && found !== undefined) old.damagedFiles = new Set(old.files);
+    }
   }
 
   /** E22: of several undropped incarnations those without an entry give way. */

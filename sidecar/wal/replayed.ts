@@ -21,6 +21,8 @@ export class ReplayedCollection {
   nextSequence = 1;
   checkpoint = 0;
   damage = '';
+  /** The damage, or an earlier one, stands in a state record: it was found before this start. */
+  isDamageKnown = false;
   /** Ranges whose bodies are damaged. */
   readonly lost: SequenceRange[] = [];
   /** Seen after the last damage of unknown extent: if no gap shows, nothing of this collection was lost there. */
@@ -93,6 +95,7 @@ export class ReplayedJournal implements ReplayHandler {
         known.checkpoint = Math.max(known.checkpoint, record.checkpoint);
         known.nextSequence = Math.max(known.nextSequence, record.nextSequence);
         known.damage ||= record.damage;
+        known.isDamageKnown ||= record.damage !== '';
       }
     }
   }
