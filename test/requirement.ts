@@ -56,18 +56,24 @@ export interface PythonPackage extends Requirement {
 }
 
 /**
- * A package of PyPI, installed into the user's cache. Only a run that requires everything fetches it: others use what is
- * there.
+ * A package of PyPI and others that it needs for the test (`name==version`), installed into the user's cache. Only a run that
+ * requires everything fetches them: others use what is there.
  */
-export function pythonPackage(name: string, version: string): PythonPackage {
+export function pythonPackage(name: string, version: string, ...others: readonly string[]): PythonPackage {
   const requirement = `${name}==${version}`;
+  const directoryName = [requirement, ...others].join('-').replaceAll('==', '-');
   const install = async (directory: string): Promise<void> => {
-    await run('python3', ['-m', 'pip', 'install', '--quiet', '--target', directory, requirement]);
+    await run('python3', ['-m', 'pip', 'install', '--quiet', '--target', directory, requirement, ...others]);
   };
-  const path = async (): Promise<string> => {
+  const find = async (): Promise<string> => {
     const python = (await run('python3', ['-c', 'import sys; print("%d.%d" % sys.version_info[:2])'])).trim();
     const fetch = everythingIsRequired() ? install : noFetch;
-    return cached(`python-${python}-${name}-${version}`, fetch);
+    return cached(`python-${python}-${directoryName}`, fetch);
+  };
+  let found: Promise<string> | undefined;
+  const path = (): Promise<string> => {
+    found ??= find();
+    return found;
   };
   return {
     path,
