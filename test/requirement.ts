@@ -37,7 +37,9 @@ export function program(command: string, args: readonly string[], aptPackage: st
   return {
     missing: async () => {
       const works = await succeeds(command, args);
-      return works ? undefined : `${command} is missing or does not work: apt-get install ${aptPackage}`;
+      return works
+        ? undefined
+        : `${command} is missing or does not work: apt-get install ${aptPackage}, or npm run test:all`;
     },
   };
 }
@@ -79,14 +81,14 @@ export function pythonPackage(name: string, version: string, ...others: readonly
     path,
     missing: async () => {
       if (!(await succeeds('python3', ['-m', 'pip', '--version']))) {
-        return 'python3 with pip is missing: apt-get install python3-pip';
+        return 'python3 with pip is missing: apt-get install python3-pip, or npm run test:all';
       }
       try {
         await path();
         return undefined;
       } catch (error) {
         if (!(error instanceof NotFetched)) throw error;
-        return `the Python package ${requirement} is not in the cache: WALSTORAGE_TEST_ALL=1 npm test`;
+        return `the Python package ${requirement} is not in the cache: npm run test:all`;
       }
     },
   };
