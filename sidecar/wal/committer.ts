@@ -141,6 +141,11 @@ export class Committer {
     });
   }
 
+  /** Records that were answered are on the disk when this resolves: before that, no storage goes that they let go (E12). */
+  async secure(): Promise<void> {
+    if (this.journal?.durableWrites === false) await this.sync();
+  }
+
   /** Sets the URL's state. What waits without sequences is judged by it: refused, or admitted when it is Available again. */
   setState(state: ManagedUrl['state'], reason: string): void {
     if (this.managed.state === state) return;

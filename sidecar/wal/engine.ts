@@ -351,7 +351,7 @@ export class WalEngine implements Wal {
     const { home, name, incarnation, directory, entries } = collection;
     this.#collections.delete(name);
     home.collections.delete(collection);
-    for (const { guests } of this.committers) guests.delete(collection);
+    const hosts = this.committers.filter(({ guests }) => guests.delete(collection));
     home.liveBytes -= collection.liveBytes;
     collection.wakeWaiters();
     const deletion = this.#deletionOf({
@@ -360,7 +360,9 @@ export class WalEngine implements Wal {
       committer: home,
       directory,
       segmentNames: [],
+      isShared: hosts.length > 0,
       collection,
+      hosts,
     });
     this.#deletions.set(name, deletion);
     this.#options.assignments.dropped('wal', name);
@@ -369,17 +371,21 @@ export class WalEngine implements Wal {
     return entries;
   }
 
-  #deletionOf(drop: UnfinishedDrop & { readonly collection?: Collection }): Deletion {
+  /** `hosts`: other URLs that have something of the collection (E23). */
+  #deletionOf(
+    drop: UnfinishedDrop & { readonly collection?: Collection; readonly hosts?: readonly Committer[] },
+  ): Deletion {
     return new Deletion(async () => {
-      const { collection, committer, directory, name, incarnation } = drop;
+      const { collection, committer, directory, hosts = [], name, incarnation } = drop;
+      await committer.secure();
       await collection?.maintain(async () => this.flusher.clearMemory(collection));
       const segments = collection?.segments ?? [];
       await Promise.all(segments.map((segment) => segment.unused()));
-      const elsewhere = segments.filter((segment) => segment.storage !== committer.storage);
-      for (const segment of elsewhere) await segment.storage.remove(segment.directory, [segment.range.name]);
-      const here = segments.filter((segment) => segment.storage === committer.storage);
-      await deleteDirectory(committer, directory, [...drop.segmentNames, ...here.map(({ range }) => range.name)]);
-      committer.use.drops.delete(incarnation);
+      for (const place of [...hosts, committer]) {
+        const here = segments.filter((segment) => segment.storage === place.storage).map(({ range }) => range.name);
+        await deleteDirectory(place, directory, place === committer ? [...drop.segmentNames, ...here] : here);
+      }
+      if (!drop.isShared) committer.use.drops.delete(incarnation);
       this.#deletions.delete(name);
       this.flusher.freeJournal(committer);
       // E25: a URL whose last collection is gone is named no longer.

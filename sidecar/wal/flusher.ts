@@ -193,6 +193,7 @@ export class Flusher {
     this.#release(collection, () => collection.memory.trim(checkpoint));
     const trimmed = collection.segments.filter((segment) => segment.range.last <= checkpoint);
     if (trimmed.length === 0) return;
+    await home.secure();
     const isEntryFree = trimmed.length === 1 && trimmed[0]?.range.name === rangeOf(checkpoint + 1, checkpoint).name;
     if (trimmed.length === collection.segments.length) {
       if (isEntryFree) return;
@@ -256,6 +257,7 @@ export class Flusher {
       if (oldest === undefined || next === undefined || !canWrite(committer)) return;
       if (!use.needing(oldest.number).next().done) return;
       await renewRecords(committer, oldest.number);
+      await committer.secure();
       await journal.removeOldest();
       use.forget(oldest.number);
     }

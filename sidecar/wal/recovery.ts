@@ -4,8 +4,8 @@
  *   1. survey     directories, segments (survey.ts)
  *   2. replay     the journal (journal/replay.ts, replayed.ts)
  *   3. merge      what belongs to one incarnation (merge.ts)
- *   4. clear      what was dropped, and void segments
- *   5. new epoch  what only the old journal held (epoch.ts)
+ *   4. new epoch  what only the old journal held (epoch.ts)
+ *   5. clear      what was dropped, and void segments: only now is it sure that the records which say so are on the disk (E17)
  *
  * A URL that fails, or makes no progress for 30 s, is Unavailable and harms no other.
  */
@@ -62,6 +62,8 @@ export interface UnfinishedDrop {
   readonly committer: Committer;
   readonly directory: string;
   readonly segmentNames: readonly string[];
+  /** Another URL's journal may still tell of the incarnation: the record is in force until a restart. */
+  readonly isShared: boolean;
 }
 
 export interface Recovered {
@@ -77,8 +79,8 @@ export async function recover(options: RecoveryOptions): Promise<Recovered> {
   const replayed = await eachWorking(surveyed, options, (url) => replay(url, isStored, options));
   const recovery = new Recovery(options, replayed);
   const collections = await recovery.merge();
-  const unfinishedDrops = await recovery.clear();
   await recovery.startEpochs();
+  const unfinishedDrops = await recovery.clear();
   return { collections, unfinishedDrops };
 }
 
@@ -169,7 +171,9 @@ class Recovery {
   readonly #options: RecoveryOptions;
   readonly #urls: readonly Replayed[];
   readonly #drops = new Map<string, string>();
-  readonly #dropped: UnfinishedDrop[] = [];
+  readonly #dropped: Omit<UnfinishedDrop, 'isShared'>[] = [];
+  /** Dropped incarnations of which other URLs' journals may still tell. */
+  readonly #sharedDrops = new Set<string>();
   readonly #void: { collection: Collection; segments: readonly SurveyedSegment[] }[] = [];
 
   constructor(options: RecoveryOptions, urls: readonly Replayed[]) {
@@ -187,8 +191,26 @@ class Recovery {
       collections.set(name, collection);
       collection.home.collections.add(collection);
     }
+    this.#holdDrops();
     for (const { committer } of this.#urls) await this.#options.assignments.urlListed(committer.managed);
     return collections;
+  }
+
+  /**
+   * A drop record outlives every older file and segment of its incarnation, on every URL (E12). The new epoch takes over those
+   * that have storage left, or entries in another URL's journal, or that a URL which isn't there now may have.
+   */
+  #holdDrops(): void {
+    const isWhole = this.#urls.length === this.#options.committers.length;
+    const stored = new Set(this.#dropped.map(({ incarnation }) => incarnation));
+    for (const { committer, replay: found } of this.#urls) {
+      const others = this.#urls.filter((url) => url.committer !== committer);
+      for (const [incarnation, name] of found.handler?.drops ?? []) {
+        const isShared = !isWhole || others.some((url) => url.replay.handler?.collections.has(incarnation));
+        if (isShared) this.#sharedDrops.add(incarnation);
+        if (isShared || stored.has(incarnation)) committer.use.drops.set(incarnation, { name, file: 0 });
+      }
+    }
   }
 
   /** Deletes what drop records and other segments have made void; resolves with the drops that could not be finished. */
@@ -196,13 +218,14 @@ class Recovery {
     const unfinished: UnfinishedDrop[] = [];
     for (const drop of this.#dropped) {
       try {
+        if (drop.committer.managed.state === 'Unavailable') throw new Error(drop.committer.managed.reason);
         await deleteDirectory(drop.committer, drop.directory, drop.segmentNames);
       } catch (error) {
-        unfinished.push(drop);
-        drop.committer.use.drops.set(drop.incarnation, { name: drop.name, file: 0 });
+        unfinished.push({ ...drop, isShared: this.#sharedDrops.has(drop.incarnation) });
         this.#warn(drop.committer, error, 'deleting a dropped collection failed');
       }
     }
+    await this.#endDrops(new Set(unfinished.map(({ incarnation }) => incarnation)));
     for (const { collection, segments } of this.#void) {
       for (const { file } of segments) {
         await file.storage
@@ -211,6 +234,16 @@ class Recovery {
       }
     }
     return unfinished;
+  }
+
+  /** Records of drops that are finished are needed no longer. */
+  async #endDrops(unfinished: ReadonlySet<string>): Promise<void> {
+    for (const { committer } of this.#urls) {
+      const { drops } = committer.use;
+      const finished = [...drops.keys()].filter((key) => !unfinished.has(key) && !this.#sharedDrops.has(key));
+      for (const incarnation of finished) drops.delete(incarnation);
+      if (finished.length > 0) await this.#options.assignments.urlListed(committer.managed);
+    }
   }
 
   /** A URL that holds nothing starts its epoch with its first collection: until then no other names it (E25). */
@@ -375,8 +408,13 @@ class Recovery {
 
   /** A directory found without `_collection.json` gets one; where that fails, the assignment service tries again at use. */
   async #saveCollection(home: Committer, name: string, incarnation: string, assignedAt: string): Promise<boolean> {
+    const file = { collection: name, incarnation, assignedAt };
     try {
-      await createCollectionFile(home.storage, { collection: name, incarnation, assignedAt });
+      const stored = await createCollectionFile(home.storage, file);
+      if (stored.incarnation === incarnation) return true;
+      // It names an incarnation that gave way (E22).
+      await home.storage.remove(escapeCollection(name), [collectionFileName]);
+      await createCollectionFile(home.storage, file);
       return true;
     } catch (error) {
       this.#warn(home, error, `${collectionFileName} of a collection could not be made`);
