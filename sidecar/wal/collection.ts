@@ -43,6 +43,8 @@ export class Collection {
   stateFile: number | undefined;
   /** Set when its drop has begun: nothing new is taken. */
   isDropping = false;
+  /** Set when its drop is durable: until then the journal needs all of it, or a crash would leave a part (E12). */
+  isDropped = false;
   /** Its sequences in the commit that it entered last. */
   commitRange: CommitRange | undefined;
   /** Waits in a flush queue. */

@@ -349,6 +349,7 @@ export class WalEngine implements Wal {
   /** The drop is durable: the collection is gone for everybody; its storage goes afterwards (E12). */
   #finishDrop(collection: Collection): number {
     const { home, name, incarnation, directory, entries } = collection;
+    collection.isDropped = true;
     this.#collections.delete(name);
     home.collections.delete(collection);
     const hosts = this.committers.filter(({ guests }) => guests.delete(collection));

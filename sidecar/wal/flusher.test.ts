@@ -245,3 +245,36 @@ test('a drop during a flush leaves nothing of either (E12, E13)', async () => {
   );
   await closeEngine(fixture);
 });
+
+test('journal files are kept while a drop is not durable yet: a crash before it loses nothing (E12)', async () => {
+  const threshold = 64 * 1024;
+  const configuration = { globalFlushThresholdBytes: threshold, memoryFlushSizeBytes: threshold };
+  const { fileSystem, ...fixture } = await bench({ configuration });
+  const { engine } = fixture;
+  await append(engine, 'c', range(20));
+  await append(engine, 'trimmed', range(2));
+  await engine.checkpoint('trimmed', 2);
+  // Enough for a second file of the journal.
+  await append(engine, 'other', ['x'.repeat(40_000)]);
+  await append(engine, 'other', ['x']);
+  const committer = engine.committers[0];
+  assert.ok(committer?.journal && committer.journal.files.length > 1);
+  const release = fileSystem.hold('write', /_journal/);
+  const dropping = [watch(engine.drop('c')), watch(engine.drop('trimmed'))];
+  await engine.flush('other');
+  engine.flusher.freeJournal(committer);
+  // Time enough for whoever would free a file.
+  for (let turn = 0; turn < 200; turn++) await new Promise((resolve) => setImmediate(resolve));
+  assert.deepEqual(
+    dropping.map(({ outcome }) => outcome),
+    [undefined, undefined],
+  );
+  for (let seed = 0; seed < 3; seed++) {
+    const again = await openEngine(fileSystem.crash(seed), { urls: 1, configuration });
+    assert.deepEqual(await payloads(again.engine, 'c'), range(20));
+    assert.equal(again.engine.statistics('trimmed').checkpoint, 2);
+    await closeEngine(again);
+  }
+  release();
+  engine.abandon();
+});

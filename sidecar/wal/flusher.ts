@@ -296,7 +296,7 @@ export function journalFileBytesMax(configuration: WalConfiguration, urls: numbe
 async function renewRecords(committer: Committer, file: number): Promise<void> {
   const renewals: Promise<void>[] = [];
   for (const collection of committer.collections) {
-    if (collection.stateFile === file && !collection.isDropping) renewals.push(writeState(collection));
+    if (collection.stateFile === file) renewals.push(writeState(collection));
   }
   for (const [incarnation, drop] of committer.use.drops) {
     if (drop.file !== file) continue;

@@ -32,7 +32,7 @@ export class JournalUse {
     const noted = this.#lastByFile.get(file);
     if (noted === undefined) return;
     for (const [collection, last] of noted) {
-      if (!collection.isDropping && collection.damage === '' && collection.flushed < last) yield collection;
+      if (!collection.isDropped && collection.damage === '' && collection.flushed < last) yield collection;
       else noted.delete(collection);
     }
   }
