@@ -104,7 +104,9 @@ export class WalEngine implements Wal {
     const waiting = [...this.#collections.values()].filter((collection) => !collection.memory.isEmpty);
     const work = Array.from({ length: flushesAtOnce }, async () => {
       for (let collection = waiting.pop(); collection !== undefined; collection = waiting.pop()) {
-        entries += await this.flusher.flush(collection);
+        // Not `entries += await …`: that reads the sum before the wait, and loses what others add meanwhile.
+        const flushed = await this.flusher.flush(collection);
+        entries += flushed;
       }
     });
     await Promise.all(work);

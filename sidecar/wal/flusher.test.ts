@@ -162,6 +162,26 @@ test('a checkpoint over entries that were never flushed writes no segment for th
   await closeEngine(fixture);
 });
 
+test('a flush of all collections tells the entries of all of them, however many flush at once', async () => {
+  const fixture = await bench({ urls: 3 });
+  const { engine } = fixture;
+  for (let number = 1; number <= 20; number += 1) await append(engine, `collection_${number}`, range(number));
+  assert.equal(await engine.flush(undefined), 210);
+  assert.equal(await engine.flush(undefined), 0);
+  await closeEngine(fixture);
+});
+
+test('a flush tells the live entries that it wrote, not those below the checkpoint', async () => {
+  const fixture = await bench();
+  const { engine } = fixture;
+  await append(engine, 'c', range(5));
+  await engine.checkpoint('c', 2);
+  assert.equal(await engine.flush('c'), 3);
+  await append(engine, 'c', range(4));
+  assert.equal(await engine.flush('c'), 4);
+  await closeEngine(fixture);
+});
+
 test('the journal is bounded and freed oldest first; idle collections, states and drops survive that (E9, E12)', async () => {
   const threshold = 256 * 1024;
   const configuration = { globalFlushThresholdBytes: threshold, memoryFlushSizeBytes: 64 * 1024 };

@@ -161,7 +161,10 @@ export class Flusher {
     }
   }
 
-  /** One immutable file: temporary name, sync, rename, directory sync, all in `publish`; only then is it read (E8). */
+  /**
+   * One immutable file: temporary name, sync, rename, directory sync, all in `publish`; only then is it read (E8).
+   * Resolves with the number of live entries in it: a batch that the checkpoint cuts is written whole.
+   */
   async #writeSegment(collection: Collection, frozen: readonly EntryRun[]): Promise<number> {
     const { checkpoint, name, incarnation } = collection;
     const runs = frozen.filter((run) => run.first + run.count - 1 > checkpoint);
@@ -175,7 +178,7 @@ export class Flusher {
     const fileBytes = parts.reduce((sum, part) => sum + part.length, 0);
     const encodedBytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
     collection.segments.push(new SegmentFile(storage, collection.directory, range, fileBytes, encodedBytes));
-    return range.last - range.first + 1;
+    return range.last - Math.max(range.first - 1, checkpoint);
   }
 
   #noteFlushed(collection: Collection, entries: number): void {
