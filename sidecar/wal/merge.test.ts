@@ -152,6 +152,23 @@ const whole: readonly [string, readonly Found[], Expected][] = [
     { checkpoint: 0, published: 8, memory: upTo(6, 8) },
   ],
   [
+    'a batch that the checkpoint cuts and a segment goes on from, and more behind the segments',
+    [
+      {
+        segments: [
+          [6, 19],
+          [20, 24],
+        ],
+        journal: [
+          [1, 9],
+          [25, 30],
+        ],
+        checkpoint: 6,
+      },
+    ],
+    { checkpoint: 6, published: 30, memory: upTo(25, 30) },
+  ],
+  [
     'a journal that begins within the segment',
     [{ segments: [[1, 5]], journal: [[3, 8]] }],
     { checkpoint: 0, published: 8, memory: upTo(6, 8) },
@@ -447,18 +464,81 @@ test('sequences that were ever given out are not given out again, damaged or not
   for (const [found, published] of cases) assert.equal(mergeTraces([traceOf(found)]).published, published);
 });
 
-test('memory after a gap is without gaps in itself, and so can be written and read', () => {
-  const merged = mergeTraces([
-    traceOf({
-      journal: [
-        [1, 3],
-        [6, 9],
+test('memory beside gaps is without gaps in itself, and so can be written and read', () => {
+  const cases: [readonly Found[], number[]][] = [
+    [
+      [
+        {
+          journal: [
+            [1, 3],
+            [6, 9],
+          ],
+        },
       ],
-      segments: [[12, 14]],
-    }),
-  ]);
-  const sequences = sequencesOf(merged);
-  assert.deepEqual(sequences, upTo(sequences[0] ?? 0, sequences.at(-1) ?? 0));
+      [1, 2, 3],
+    ],
+    [
+      [
+        {
+          url: 0,
+          journal: [
+            [1, 3],
+            [6, 9],
+          ],
+        },
+        { url: 1, journal: [[10, 12]] },
+      ],
+      [1, 2, 3],
+    ],
+    [
+      [
+        {
+          url: 0,
+          journal: [
+            [1, 3],
+            [6, 9],
+          ],
+        },
+        {
+          url: 1,
+          journal: [
+            [2, 4],
+            [7, 12],
+          ],
+        },
+      ],
+      [1, 2, 3, 4],
+    ],
+    [
+      [
+        {
+          journal: [
+            [4, 6],
+            [9, 9],
+          ],
+        },
+      ],
+      [4, 5, 6],
+    ],
+    [[{ journal: [[1, 3]], segments: [[12, 14]] }], []],
+    [
+      [
+        {
+          journal: [
+            [1, 3],
+            [15, 17],
+          ],
+          segments: [[12, 14]],
+        },
+      ],
+      [15, 16, 17],
+    ],
+  ];
+  for (const [found, expected] of cases) {
+    const merged = mergeTraces(found.map(traceOf));
+    assert.deepEqual(sequencesOf(merged), expected, JSON.stringify(found));
+    assert.match(merged.damage, /are missing/);
+  }
 });
 
 test('void segments are told apart from those that count (E11)', () => {

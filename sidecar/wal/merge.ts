@@ -57,7 +57,10 @@ export function mergeTraces(traces: readonly Trace[]): MergedIncarnation {
   };
 }
 
-/** The entries above the checkpoint that are there without a gap, and where they stand. */
+/**
+ * The entries above the checkpoint that are there without a gap: in segments, and after the last of those in memory. What segments
+ * have is not taken from the journal, although a batch there may begin before one and end in it.
+ */
 class Cover {
   last: number;
   gap: SequenceRange | undefined;
@@ -68,25 +71,10 @@ class Cover {
 
   constructor(checkpoint: number, segments: readonly SurveyedSegment[], replayed: readonly ReplayedCollection[]) {
     this.last = checkpoint;
-    const pieces: (SequenceRange & { part?: CollectionMemory })[] = segments.map(({ file }) => file.range);
-    for (const part of replayed.flatMap((known) => known.parts)) {
-      if (part.first !== undefined && part.last !== undefined)
-        pieces.push({ first: part.first, last: part.last, part });
-    }
-    pieces.sort((a, b) => a.first - b.first || b.last - a.last);
-    for (const { first, last, part } of pieces) {
-      this.#ranges.push({ first, last });
-      if (part !== undefined && !this.memory.agreesWith(part)) this.isContradictory = true;
-      if (last <= this.last) continue;
-      if (first > this.last + 1) {
-        this.gap ??= { first: this.last + 1, last: first - 1 };
-        if (part !== undefined && !this.memory.isEmpty) continue;
-      }
-      if (part !== undefined) this.#take(part);
-      // Memory stands after all segments: entries before one were in a segment, too, and that is gone.
-      else if (!this.memory.isEmpty) this.gap ??= { first: this.memory.first ?? 0, last: this.last };
-      this.last = last;
-    }
+    for (const { file } of segments) this.#extend(file.range.first, file.range.last);
+    const parts = replayed.flatMap((known) => known.parts);
+    parts.sort((a, b) => (a.first ?? 0) - (b.first ?? 0) || (b.last ?? 0) - (a.last ?? 0));
+    for (const part of parts) this.#take(part);
   }
 
   /** Whether every sequence of the range stands somewhere. */
@@ -98,11 +86,23 @@ class Cover {
     return next > range.last;
   }
 
+  /** Goes on to the end of a range; whether that is beyond what was covered. */
+  #extend(first: number, last: number): boolean {
+    this.#ranges.push({ first, last });
+    if (last <= this.last) return false;
+    if (first > this.last + 1) this.gap ??= { first: this.last + 1, last: first - 1 };
+    this.last = last;
+    return true;
+  }
+
   #take(part: CollectionMemory): void {
-    for (const run of part.runsFrom(this.last + 1)) {
-      const isNext = this.memory.last === undefined || run.first === this.memory.last + 1;
-      if (isNext) this.memory.append(cutRun(run, this.last + 1));
-    }
+    if (part.first === undefined || part.last === undefined) return;
+    if (!this.memory.agreesWith(part)) this.isContradictory = true;
+    const from = this.last + 1;
+    if (!this.#extend(part.first, part.last)) return;
+    // Memory has no gaps: what stands behind one is left to a repair.
+    if (!this.memory.isEmpty && (this.memory.last !== from - 1 || part.first > from)) return;
+    for (const run of part.runsFrom(from)) this.memory.append(cutRun(run, from));
   }
 }
 
