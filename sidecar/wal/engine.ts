@@ -307,9 +307,14 @@ export class WalEngine implements Wal {
       waiting.push(append);
       return;
     }
+    const collection = this.#collections.get(name);
+    if (collection !== undefined && !collection.isDropping) {
+      // It waited for room under an incarnation that was dropped and followed by this one meanwhile.
+      collection.home.append(collection, append.nextSequence, append.fields, append.done);
+      return;
+    }
     this.#early.set(name, [append]);
-    if (this.#collections.has(name)) return; // being dropped: the end of the drop goes on
-    void this.#create(name);
+    if (collection === undefined) void this.#create(name); // else the end of the drop goes on
   }
 
   async #create(name: string): Promise<void> {
@@ -340,6 +345,8 @@ export class WalEngine implements Wal {
       throw new WalError('INVALID', `checkpoint ${sequence} of ${JSON.stringify(name)}: ${rule}`);
     }
     const trimmedBytes = await measureEntries(collection, checkpoint + 1, sequence).catch(() => 0);
+    // A state record behind the drop's could outlive it, and bring the incarnation back (E12).
+    if (collection.isDropping) throw notFound(name);
     const record = { kind: 'state', nextSequence: published + 1, checkpoint: sequence, damage: '' } as const;
     collection.stateFile = await home.record(collection, record);
     collection.checkpoint = sequence;
