@@ -1,4 +1,5 @@
 /** `walstorage operator`: runs until SIGTERM or SIGINT. */
+import { endingSignal } from './ending.ts';
 import { makeLogger } from './logger.ts';
 import { exitStatus, type Terminal } from './terminal.ts';
 
@@ -13,7 +14,7 @@ export interface OperatorOptions {
 export async function runOperatorCommand(options: OperatorOptions, terminal: Terminal): Promise<number> {
   const { runOperator } = await import('../../operator/command.ts');
   const ending = new AbortController();
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => ending.abort());
+  void endingSignal().then(() => ending.abort());
   const { kubeconfig, http, namespace: namespaces, logLevel } = options;
   try {
     await runOperator({ kubeconfig, http, namespaces, logger: await makeLogger(logLevel), signal: ending.signal });

@@ -2,6 +2,7 @@
 import { refuseUnsupported } from '../config/parse.ts';
 import { format } from '../config/problem.ts';
 import { Sidecar } from '../sidecar.ts';
+import { endingSignal } from './ending.ts';
 import { makeLogger } from './logger.ts';
 import { exitStatus, loadConfiguration, type Terminal } from './terminal.ts';
 
@@ -39,7 +40,7 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
   const ending = endingSignal();
   try {
     await sidecar.start();
-    if (process.stdout.isTTY) terminal.stdout.write(nextSteps(options));
+    if (isForPeople(terminal)) terminal.stdout.write(nextSteps(options));
     logger.info({ signal: await ending }, 'ending');
     await sidecar.close();
     return exitStatus.fine;
@@ -51,16 +52,9 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
   }
 }
 
-/** The first signal asks for a good end, the second one for an immediate one. */
-async function endingSignal(): Promise<NodeJS.Signals> {
-  return new Promise((resolve) => {
-    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-      process.once(signal, () => {
-        resolve(signal);
-        process.once(signal, () => process.exit(128 + (signal === 'SIGINT' ? 2 : 15)));
-      });
-    }
-  });
+/** Whether a person started it: on a terminal, or by `npm start` wherever that writes to. Else standard output is the log alone. */
+function isForPeople({ environment }: Terminal): boolean {
+  return process.stdout.isTTY || environment['npm_lifecycle_event'] === 'start';
 }
 
 function nextSteps({ socket, http }: SidecarOptions): string {

@@ -1,0 +1,27 @@
+/** When a process that runs until it is told to end has to: SIGTERM (Kubernetes, npm) or SIGINT (Ctrl-C). */
+
+const signals = ['SIGTERM', 'SIGINT'] as const;
+/** Exit statuses of a process that a signal ended, as shells show them. */
+const statuses: Readonly<Record<(typeof signals)[number], number>> = { SIGTERM: 143, SIGINT: 130 };
+/**
+ * A terminal sends Ctrl-C to npm and to us, and npm passes it on: so soon after the first, a signal is the same request
+ * again, and no wish for an end at once.
+ */
+const sameRequestMs = 1_000;
+
+/**
+ * Resolves with the first signal: time for an end in good order. From then on a signal that comes later than a second after
+ * the first ends the process at once. Call it once.
+ */
+export async function endingSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let firstMs: number | undefined;
+    for (const signal of signals) {
+      process.on(signal, () => {
+        firstMs ??= performance.now();
+        if (performance.now() - firstMs > sameRequestMs) process.exit(statuses[signal]);
+        resolve(signal);
+      });
+    }
+  });
+}
