@@ -1,4 +1,6 @@
 /** Commands on one collection or all of them, but for appending and reading. */
+
+import type { CollectionStatistics, Wal } from '../wal/wal.ts';
 import { absent, collectionArgument, integerArgument, optionArguments } from './arguments.ts';
 import type { Command, CommandContext } from './command.ts';
 import { page } from './cursor.ts';
@@ -36,9 +38,11 @@ function optionalCollection(values: readonly Buffer[]): string | undefined {
   return collection === undefined ? undefined : collectionArgument(collection);
 }
 
-function statistics(context: CommandContext, values: readonly Buffer[]): Reply {
+async function statistics(context: CommandContext, values: readonly Buffer[]): Promise<Reply> {
   const [collection = absent] = values;
-  const found = context.server.wal.statistics(collectionArgument(collection));
+  const { wal } = context.server;
+  const found = wal.statistics(collectionArgument(collection));
+  const lastAppendUs = found.lastAppendUs === 0 ? await lastTimestampUs(wal, found) : found.lastAppendUs;
   return new Map<string, Reply>([
     ['collection', found.collection],
     ['url', found.url],
@@ -51,8 +55,16 @@ function statistics(context: CommandContext, values: readonly Buffer[]): Reply {
     ['bytes', found.bytes],
     ['memory_bytes', found.memoryBytes],
     ['segments', found.segments],
-    ['last_append_us', found.lastAppendUs],
+    ['last_append_us', lastAppendUs],
   ]);
+}
+
+/** The last entry's time: before the first append since the start nothing else tells it. 0 if there is none to be read. */
+async function lastTimestampUs(wal: Wal, { collection, entries, nextSequence }: CollectionStatistics): Promise<number> {
+  if (entries === 0) return 0;
+  // DAMAGED or UNAVAILABLE: the other figures are known all the same.
+  const last = await wal.read(collection, nextSequence - 1, { count: 1, bytes: 1 }).catch(() => undefined);
+  return last?.[0]?.timestampUs ?? 0;
 }
 
 export const collectionCommands: readonly Command[] = [

@@ -26,6 +26,7 @@ export interface CollectionStatistics {
   /** Encoded bytes of unflushed entries. */
   readonly memoryBytes: number;
   readonly segments: number;
+  /** 0 until the first append since the start. */
   readonly lastAppendUs: number;
 }
 
