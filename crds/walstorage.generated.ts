@@ -349,6 +349,9 @@ export interface PodStatus {
    */
   journalBytes?: number;
   lastReportTime?: string;
+  /**
+   * The WAL's URLs, then the other components'.
+   */
   urls?: PodUrlStatus[];
   /**
    * Where collections live, as many as the entry's budget of bytes holds.

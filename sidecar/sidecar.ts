@@ -128,8 +128,7 @@ export class Sidecar {
     const { configHash, configuration, environment, logger } = this.#options;
     const settings = publisherSettings(environment);
     if (settings === undefined) return;
-    const { urls } = configuration.wal;
-    const report = (): StatusReport => reportHoldings({ engine, assignments, urls, configHash });
+    const report = (): StatusReport => reportHoldings({ engine, assignments, configuration, configHash });
     this.#publisher = new StatusPublisher({ settings, report, logger });
     this.#publisher.start();
   }

@@ -1,6 +1,7 @@
 /** From the running engine to the report that is published. */
+import type { Component } from '../assignment/assignment.ts';
 import type { AssignmentService } from '../assignment/service.ts';
-import type { StorageUrl } from '../config/storage-url.ts';
+import type { Configuration } from '../config/configuration.ts';
 import { walHoldings } from '../holdings.ts';
 import type { WalEngine } from '../wal/engine.ts';
 import type { AssignmentReport, StatusReport, UrlReport } from './report.ts';
@@ -8,32 +9,56 @@ import type { AssignmentReport, StatusReport, UrlReport } from './report.ts';
 export interface HoldingsOptions {
   readonly engine: WalEngine;
   readonly assignments: AssignmentService;
-  /** The WAL's URLs as configured, in the engine's order. */
-  readonly urls: readonly StorageUrl[];
+  readonly configuration: Configuration;
   readonly configHash: string;
 }
 
-/** The report of a sidecar that serves its socket. */
-export function reportHoldings({ engine, assignments, urls, configHash }: HoldingsOptions): StatusReport {
+/** The report of a sidecar that serves its socket. Its sums are those of the log; `urls` has the other components', too. */
+export function reportHoldings({ configHash, ...running }: HoldingsOptions): StatusReport {
+  const { assignments, configuration } = running;
+  const wal = reportWal(running);
+  const others = [...configuration.components.keys()].filter((component) => component !== 'wal');
+  const sum = (key: 'collections' | 'bytes' | 'journalBytes'): number =>
+    wal.reduce((total, report) => total + report[key], 0);
+  return {
+    ready: wal.some((report) => report.state === 'Available'),
+    configHash,
+    collections: sum('collections'),
+    bytes: sum('bytes'),
+    journalBytes: sum('journalBytes'),
+    urls: [...wal, ...others.flatMap((component) => reportOther(component, running))],
+    assignments: allAssignments(assignments),
+  };
+}
+
+function reportWal({ assignments, configuration, engine }: Omit<HoldingsOptions, 'configHash'>): UrlReport[] {
   const holdings = walHoldings(engine, assignments);
-  const reports = urls.flatMap(({ written: url }, index): UrlReport[] => {
+  return configuration.wal.urls.flatMap(({ written: url }, index): UrlReport[] => {
     const [committer, held] = [engine.committers[index], holdings[index]];
     if (committer === undefined || held === undefined) return [];
     const { state, reason } = committer.managed;
     const { collections, files, bytes, journalBytes } = held;
     return [{ url, state, reason, collections, files, bytes, journalBytes }];
   });
-  const sum = (key: 'collections' | 'bytes' | 'journalBytes'): number =>
-    reports.reduce((total, report) => total + report[key], 0);
-  return {
-    ready: reports.some((report) => report.state === 'Available'),
-    configHash,
-    collections: sum('collections'),
-    bytes: sum('bytes'),
-    journalBytes: sum('journalBytes'),
-    urls: reports,
-    assignments: allAssignments(assignments),
-  };
+}
+
+function reportOther(
+  component: Component,
+  { assignments, configuration }: Omit<HoldingsOptions, 'configHash'>,
+): UrlReport[] {
+  const configured = configuration.components.get(component)?.urls ?? [];
+  return assignments.statistics(component).map(({ managed, collections, bytes }): UrlReport => {
+    const { index, reason, state } = managed;
+    return {
+      url: configured[index]?.written ?? managed.url,
+      state,
+      reason,
+      collections,
+      files: 0,
+      bytes,
+      journalBytes: 0,
+    };
+  });
 }
 
 function* allAssignments(assignments: AssignmentService): Generator<AssignmentReport> {

@@ -11,7 +11,7 @@ export interface StatusReport {
   /** Encoded bytes of their live entries. */
   readonly bytes: number;
   readonly journalBytes: number;
-  /** The WAL's URLs, at most 32, in the order of the configuration. */
+  /** The WAL's URLs and then the other components', at most 32 each, in the order of the configuration. */
   readonly urls: readonly UrlReport[];
   /** Where collections live, in a stable order; read only as far as there is room. */
   readonly assignments: Iterable<AssignmentReport>;
@@ -24,8 +24,9 @@ export interface UrlReport {
   /** Why it isn't Available; else empty. */
   readonly reason: string;
   readonly collections: number;
-  /** Segments. */
+  /** Segments; 0 but for the WAL. */
   readonly files: number;
+  /** The WAL's: encoded bytes of live entries; others': bytes in the directories of collections. */
   readonly bytes: number;
   readonly journalBytes: number;
 }
