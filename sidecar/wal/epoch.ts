@@ -3,6 +3,7 @@
  * synced; then the `recovered` frame, by itself. From then on the older files are void, and go.
  */
 import type { SyncMode } from '../config/configuration.ts';
+import { WalError } from '../errors.ts';
 import { damagedPrefix, journalDirectory } from '../journal/file-name.ts';
 import { dropRecord, type FrameBatch, type FrameCollection, type FrameRecord } from '../journal/frame.ts';
 import { Journal } from '../journal/journal.ts';
@@ -26,7 +27,7 @@ export interface OldJournal {
 
 /**
  * Starts the next epoch of the committer's journal with what its collections hold in memory, their states, and its drops in
- * force. Throws NOSPACE or UNAVAILABLE; what was written so far is void then, and noted in `old` for the next try.
+ * force. Throws NOSPACE or UNAVAILABLE; what was written so far is void then, and removed, or noted in `old` for the next try.
  */
 export async function startEpoch(
   committer: Committer,
@@ -46,13 +47,25 @@ export async function startEpoch(
     await writer.flush();
     await journal.writeRecovered();
   } catch (error) {
-    old.files.push(...journal.files.map((file) => file.name));
     await journal.close();
+    await giveUp(committer, old, journal, error);
     throw error;
   }
   journal.durableWrites = syncMode === 'Always';
   await discardOldFiles(committer, old);
   return journal;
+}
+
+/** An epoch that never recovered is void (E18): where there was no room for it, it must not take what room there is. */
+async function giveUp(committer: Committer, old: OldJournal, journal: Journal, error: unknown): Promise<void> {
+  const names = journal.files.map((file) => file.name);
+  const isFull = error instanceof WalError && error.code === 'NOSPACE';
+  try {
+    if (isFull) await committer.storage.remove(journalDirectory, names);
+    else old.files.push(...names);
+  } catch {
+    old.files.push(...names);
+  }
 }
 
 async function discardOldFiles(committer: Committer, old: OldJournal): Promise<void> {
