@@ -62,7 +62,7 @@ test('a damaged body stops its collections and no other; the file is set aside, 
     await assert.rejects(engine.export('bad', 0, 10), damaged);
     assert.equal([...engine.damages()].length, 1);
     const aside = (await namesIn(storageOf(fixture), '_journal')).filter((name) => name.startsWith('_damaged-'));
-    assert.equal(aside.length, 1, `restart ${restart}: ${aside}`);
+    assert.equal(aside.length, 1, `restart ${restart}: ${aside.join()}`);
     next = next.crash(restart);
   }
   const last = await openEngine(next, { urls: 1 });
@@ -236,7 +236,7 @@ test('a drop of what lies under two URLs clears both, and no restart brings it b
   assert.equal(await append(fixture.engine, 'c', ['new']), 1);
   for (const index of [0, 1]) {
     const files = await namesIn(storageOf(fixture, index), 'c').catch(() => []);
-    assert.ok(!files.some((name) => name.endsWith('.avro')), `${index}: ${files}`);
+    assert.ok(!files.some((name) => name.endsWith('.avro')), `${index}: ${files.join()}`);
   }
   fixture.engine.abandon();
   for (let restart = 0; restart < 4; restart++) {
