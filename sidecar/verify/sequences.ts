@@ -96,7 +96,7 @@ function judge(collection: Incarnation): Finding[] {
   }
   const gap = firstGap(collection);
   if (gap === undefined) return [];
-  const held = collection.urls.size === 0 ? '' : ` (it lives at ${[...collection.urls].join(', ')})`;
+  const held = collection.urls.size === 0 ? '' : ` (it lives at ${[...collection.urls].toSorted().join(', ')})`;
   const problem = `lacks the entries ${gap.first} to ${gap.last}: they are in no segment and no journal${held}`;
   return [{ level: 'wrong', where, problem, remedy: 'restore the missing files from a copy, or drop it' }];
 }
@@ -117,7 +117,10 @@ function rivals(live: readonly Incarnation[]): Finding[] {
   const used = live.filter(({ ranges, nextSequence }) => ranges.length > 0 || nextSequence > 1);
   return [...Map.groupBy(used, ({ name }) => name)].flatMap(([name, all]): Finding[] => {
     if (all.length === 1) return [];
-    const places = all.map(({ incarnation, urls }) => `${incarnation} at ${[...urls].join(', ')}`);
+    // The URLs are read side by side, so that they were found in any order.
+    const places = all
+      .map(({ incarnation, urls }) => `${incarnation} at ${[...urls].toSorted().join(', ')}`)
+      .toSorted();
     const problem = `has ${all.length} incarnations that were never dropped: ${places.join('; ')}`;
     const remedy = 'take the directory of the one that is not wanted away, or drop the collection';
     return [{ level: 'wrong', where: `collection ${JSON.stringify(name)}`, problem, remedy }];
