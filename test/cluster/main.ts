@@ -1,6 +1,7 @@
 /** `npm run cluster`: a local cluster with a log in it, until Ctrl-C. */
 import { once } from 'node:events';
 import { isAbsolute } from 'node:path';
+import { endingSignal } from '../../sidecar/cli/ending.ts';
 import { LocalCluster } from './local-cluster.ts';
 
 /** As many collections and bytes as a small database has: 11 and some 3 MB. */
@@ -8,7 +9,7 @@ const collections = Array.from({ length: 11 }, (_, index) => `collection_${index
 const entries = 47;
 const payloadBytes = 6144;
 
-const stopped = Promise.race(['SIGINT', 'SIGTERM', 'SIGHUP'].map((signal) => once(process, signal)));
+const stopped = Promise.race([endingSignal(), once(process, 'SIGHUP')]);
 
 const say = (text: string): boolean => process.stdout.write(`${text}\n`);
 
