@@ -93,6 +93,26 @@ test('a drop answers the entries dropped, is durable, and ends the assignment (E
   }
 });
 
+test('a drop is seen by nobody before it is durable, and undone where it fails (R2, E12)', async () => {
+  const { fileSystem, ...fixture } = await bench();
+  const { engine } = fixture;
+  await append(engine, 'c', ['1']);
+  fileSystem.failNext('write', /_journal/, 'ENOSPC');
+  const release = fileSystem.hold('write', /_journal/);
+  const dropped = watch(engine.drop('c'));
+  const behind = watch(append(engine, 'c', ['2'], 2));
+  assert.deepEqual(await payloads(engine, 'c'), ['1']);
+  assert.equal(engine.statistics('c').entries, 1);
+  assert.deepEqual([...engine.collections()], ['c']);
+  assert.deepEqual([dropped.outcome, behind.outcome], [undefined, undefined]);
+  release();
+  await until('answered', () => dropped.outcome !== undefined && behind.outcome !== undefined);
+  assert.match(String(dropped.outcome), /^NOSPACE/);
+  assert.match(String(behind.outcome), /^NOSPACE/);
+  assert.deepEqual(await payloads(engine, 'c'), ['1']);
+  await closeEngine(fixture);
+});
+
 test('an append after a drop makes a new incarnation, from sequence 1 (E13)', async () => {
   const { fileSystem, ...fixture } = await bench();
   const { engine } = fixture;
@@ -160,11 +180,11 @@ test('a crash at any step of a drop and the append after it leaves the one or th
   await dropAndAppend(measured);
   const wholes = ['', 'old 1,old 2', 'old 1,old 2,old 3', 'new 1', 'new 1,new 2'];
   const seen = new Set<string>();
-  for (let round = 80; round <= measured.operations * 4; round++) {
-    const step = Math.ceil(round / 4);
+  for (let round = 40; round <= measured.operations * 2; round++) {
+    const step = Math.ceil(round / 2);
     const fileSystem = new SimulatedFileSystem({ seed: round });
     fileSystem.crashAt(step);
-    void dropAndAppend(fileSystem);
+    watch(dropAndAppend(fileSystem));
     await fileSystem.stopped;
     const again = await openEngine(fileSystem.crash(round), { urls: 1 });
     const isThere = [...again.engine.collections()].includes('c');

@@ -282,8 +282,9 @@ export class WalEngine implements Wal {
   /** The collection of that name. NOTFOUND; UNAVAILABLE while it might live under a URL that isn't there (E26). */
   #find(name: string): Collection {
     const collection = this.#collections.get(name);
-    if (collection !== undefined && !collection.isDropping) return collection;
-    const assignment = collection === undefined ? this.#options.assignments.get('wal', name) : undefined;
+    // One whose drop is not durable yet is there for everybody (R2).
+    if (collection !== undefined) return collection;
+    const assignment = this.#options.assignments.get('wal', name);
     if (assignment === undefined) throw notFound(name);
     return this.#adopt(assignment);
   }

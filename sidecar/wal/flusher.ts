@@ -19,6 +19,9 @@ import { SegmentFile } from './segment-file.ts';
 /** Flushes under way at once for a URL: the second one computes while the first one's sync is on its way. */
 const flushesPerUrl = 2;
 
+/** Records renewed at once: they share a frame, whose header has a limit. */
+const recordsAtOnce = 1000;
+
 export interface FlusherOptions {
   readonly configuration: WalConfiguration;
   readonly committers: readonly Committer[];
@@ -297,9 +300,12 @@ export function journalFileBytesMax(configuration: WalConfiguration, urls: numbe
 }
 
 async function renewRecords(committer: Committer, file: number): Promise<void> {
-  const renewals: Promise<void>[] = [];
+  let renewals: Promise<void>[] = [];
   for (const collection of committer.collections) {
     if (collection.stateFile === file) renewals.push(writeState(collection));
+    if (renewals.length < recordsAtOnce) continue;
+    await Promise.all(renewals);
+    renewals = [];
   }
   for (const [incarnation, drop] of committer.use.drops) {
     if (drop.file !== file) continue;

@@ -5,7 +5,7 @@ import { discover } from '../assignment/discovery.ts';
 import type { WalError } from '../errors.ts';
 import { SimulatedFileSystem } from '../storage/simulated.ts';
 import type { Storage } from '../storage/storage.ts';
-import { append, closeEngine, type EngineFixture, openEngine, payloads } from './engine.fixture.ts';
+import { append, closeEngine, type EngineFixture, openEngine, payloads, watch } from './engine.fixture.ts';
 import { parseSegmentName } from './segment.ts';
 
 interface Bench extends EngineFixture {
@@ -93,7 +93,7 @@ test('origin: "atomic" was a plain overwrite; here a file is whole under its nam
   for (let step = appended + 1; step <= measured.operations; step++) {
     const fileSystem = new SimulatedFileSystem({ seed: step });
     fileSystem.crashAt(step);
-    void appendAndFlush(fileSystem);
+    watch(appendAndFlush(fileSystem));
     await fileSystem.stopped;
     const again = await openEngine(fileSystem.crash(step), { urls: 1 });
     found.push(again.engine.statistics('c').segments);
