@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { program, root } from './requirement.ts';
 import { type RespClient, readAll, Unanswered } from './resp-client.ts';
 import type { RunningSidecar } from './running-sidecar.ts';
-import { append, type Scene, testFault, testFaultNeeding } from './scene.ts';
+import { append, homeOf, oneInEach, refusal, type Scene, testFault, testFaultNeeding } from './scene.ts';
 
 const pidNamespace = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
 const unshare = program('unshare', ['--version'], 'util-linux');
@@ -108,7 +108,7 @@ async function signalInTraffic(sidecar: RunningSidecar, client: RespClient, sign
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   testFault(
-    `E24 origin: ${signal} ends it with status 0; what it took is answered, and found after a restart`,
+    `origin: only SIGINT was handled; here ${signal} ends it with status 0, what it took is answered, and found after a restart (E24)`,
     async (scene) => {
       const { sidecar, client } = await scene.serve();
       const answered = await signalInTraffic(sidecar, client, signal);
@@ -136,3 +136,67 @@ testFault('origin: [storage] wal_dir of an older file still works, with a warnin
   });
   assert.equal((await readAll(again, 'orders')).length, 1);
 });
+
+/** The states of the WAL's URLs as `/v1/urls` shows them, and the status of `/readyz`. */
+async function health(
+  sidecar: RunningSidecar,
+): Promise<{ states: string[]; held: number[]; reasons: string; ready: number }> {
+  const address = `http://${String(sidecar.logged('serving')?.['http'])}`;
+  const shown = await fetch(`${address}/v1/urls`);
+  const { urls }: { urls: { state: string; reason: string; bytes: number }[] } = JSON.parse(await shown.text());
+  const ready = await fetch(`${address}/readyz`);
+  return {
+    states: urls.map(({ state }) => state),
+    held: urls.map(({ bytes }) => bytes),
+    reasons: urls.map(({ reason }) => reason).join(),
+    ready: ready.status,
+  };
+}
+
+testFault(
+  'origin: no health, capacity or failover; here each URL tells what it holds and that it failed, and collections go to others',
+  async (scene) => {
+    const { sidecar, client } = await scene.serve({ configuration: scene.configuration(['d1', 'd2', 'd3']) });
+    const homes = await oneInEach(client, ['d1', 'd2', 'd3']);
+    const before = await health(sidecar);
+    assert.deepEqual(before.states, ['Available', 'Available', 'Available']);
+    assert.ok(
+      before.held.every((bytes) => bytes > 0),
+      String(before.held),
+    );
+    const lost = homes.get('d2') ?? '';
+    await rm(scene.workplace.path('d2', lost), { recursive: true });
+    await writeFile(scene.workplace.path('d2', lost), 'no directory any more');
+    assert.match(await refusal(client.send('WAL.FLUSH', lost)), /^UNAVAILABLE file:\S*\/d2: a flush failed/);
+    const { held: _, reasons, ...now } = await health(sidecar);
+    assert.deepEqual(now, { states: ['Available', 'Unavailable', 'Available'], ready: 200 });
+    assert.match(reasons, /\/d2: a flush failed.*repair the storage and restart/);
+    const news = Array.from({ length: 6 }, (_, index) => `new-${index}`);
+    for (const name of [...news, homes.get('d1') ?? '', homes.get('d3') ?? '']) await append(client, name, 'second');
+    const placed = await Promise.all(news.map((name) => homeOf(client, name)));
+    assert.deepEqual(placed.toSorted(), ['d1', 'd1', 'd1', 'd3', 'd3', 'd3']);
+  },
+);
+
+testFault(
+  'origin: any cloud URL stopped the server; here it serves, and says which URL is Unavailable',
+  async (scene) => {
+    const onDisk = scene.configuration(['d1']);
+    const first = await scene.serve({ configuration: onDisk });
+    assert.equal(await append(first.client, 'orders', 'first'), 1);
+    assert.equal(await first.sidecar.stop(), 0);
+    const clouds = [
+      's3://wal-bucket1/proximadb',
+      'adls://acct.dfs.core.windows.net/container/path',
+      'gcs://bucket/prefix',
+    ];
+    const { sidecar, client } = await scene.serve({ configuration: scene.configuration(['d1', ...clouds]) });
+    assert.equal(await append(client, 'orders', 'second'), 2);
+    const { states, reasons, ready } = await health(sidecar);
+    assert.deepEqual(states, ['Available', 'Unavailable', 'Unavailable', 'Unavailable']);
+    assert.match(reasons, /s3:\/\/ comes with a later version/);
+    assert.equal(ready, 200);
+    // R6: the collection may live in one of them.
+    assert.match(await refusal(append(client, 'new', 'first')), /^UNAVAILABLE .*s3:\/\/wal-bucket1\/proximadb/);
+  },
+);
