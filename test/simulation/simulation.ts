@@ -91,6 +91,8 @@ class Simulation {
     const fixture = await Promise.race([opened, fileSystem.stopped.then(() => undefined)]);
     const isDone = fixture !== undefined;
     if (isDone) {
+      // What is left of the calls until the crash is not for the reads: they would never be answered.
+      fileSystem.crashAt(Number.POSITIVE_INFINITY);
       for (const model of this.#models) model.reconcile(await find(fixture.engine, model.name));
     }
     this.#end(fixture);
