@@ -1,9 +1,8 @@
 /** `walstorage operator`: from its flags to a running operator. Imported only by that command: it costs 300 ms (O10). */
-import { once } from 'node:events';
-import type { AddressInfo, Server } from 'node:net';
 import { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
+import { addressOf, closeServer } from '../sidecar/http/listen.ts';
 import { ApiClient } from './client.ts';
 import { serveHttp } from './http.ts';
 import { OperatorMetrics } from './metrics.ts';
@@ -33,7 +32,7 @@ export async function runOperator({ kubeconfig, http, namespaces, logger, signal
   const operator = new Operator({ client, namespaces, version, logger, onReconciled });
   metrics.observe(operator);
   const server = await serveHttp(operator, metrics, http);
-  logger.info({ http: shownAddress(server), version }, 'operator starts');
+  logger.info({ http: addressOf(server), version }, 'operator starts');
   try {
     await operator.run(signal);
   } finally {
@@ -54,16 +53,4 @@ function loadConfig(kubeconfig: string | undefined): KubeConfig {
   }
   config.loadFromCluster();
   return config;
-}
-
-function shownAddress(server: Server): string {
-  const found: string | AddressInfo | null = server.address();
-  if (found === null || typeof found === 'string') return String(found);
-  return `${found.family === 'IPv6' ? `[${found.address}]` : found.address}:${found.port}`;
-}
-
-async function closeServer(server: Awaited<ReturnType<typeof serveHttp>>): Promise<void> {
-  server.close();
-  server.closeAllConnections();
-  await once(server, 'close');
 }

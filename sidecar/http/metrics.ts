@@ -10,7 +10,7 @@ const urlGauges = [
   ['live_bytes', 'bytes', 'Encoded bytes of live entries (wal), or bytes in the directories (other components)'],
   ['segments', 'files', 'Segments under the URL'],
   ['journal_bytes', 'journalBytes', 'Bytes of the journal'],
-  ['unflushed_bytes', 'memoryBytes', 'Encoded bytes of entries that are in the journal and not yet in a segment'],
+  ['unflushed_bytes', 'memoryBytes', 'Memory of the entries that are in the journal and not yet in a segment'],
 ] as const satisfies readonly (readonly [string, keyof UrlView, string])[];
 
 const counters = [
