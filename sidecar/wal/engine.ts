@@ -207,6 +207,7 @@ export class WalEngine implements Wal {
           old,
           journalFileBytesMax(configuration, this.#options.urls.length),
           configuration.syncMode,
+          () => undefined,
         );
       },
       onPublished: (touched) => this.flusher.afterPublish(committer, touched),

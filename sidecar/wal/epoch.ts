@@ -28,12 +28,14 @@ export interface OldJournal {
 /**
  * Starts the next epoch of the committer's journal with what its collections hold in memory, their states, and its drops in
  * force. Throws NOSPACE or UNAVAILABLE; what was written so far is void then, and removed, or noted in `old` for the next try.
+ * `onProgress` is called after each frame.
  */
 export async function startEpoch(
   committer: Committer,
   old: OldJournal,
   fileBytesMax: number,
   syncMode: SyncMode,
+  onProgress: () => void,
 ): Promise<Journal> {
   const { storage, use } = committer;
   const epoch = ++old.highestEpoch;
@@ -41,7 +43,7 @@ export async function startEpoch(
   journal.durableWrites = false;
   use.clear();
   try {
-    const writer = new EpochWriter(journal, committer);
+    const writer = new EpochWriter(journal, committer, onProgress);
     for (const collection of [...committer.collections, ...committer.guests]) await writer.writeCollection(collection);
     for (const [incarnation, drop] of use.drops) drop.file = await writer.writeDrop(drop.name, incarnation);
     await writer.flush();
@@ -84,6 +86,7 @@ async function discardOldFiles(committer: Committer, old: OldJournal): Promise<v
 class EpochWriter {
   readonly #journal: Journal;
   readonly #committer: Committer;
+  readonly #onProgress: () => void;
   #collections: FrameCollection[] = [];
   #batches: FrameBatch[] = [];
   #records: FrameRecord[] = [];
@@ -92,9 +95,10 @@ class EpochWriter {
   #touched = new Map<Collection, number>();
   #stated: Collection[] = [];
 
-  constructor(journal: Journal, committer: Committer) {
+  constructor(journal: Journal, committer: Committer, onProgress: () => void) {
     this.#journal = journal;
     this.#committer = committer;
+    this.#onProgress = onProgress;
   }
 
   async writeCollection(collection: Collection): Promise<void> {
@@ -125,6 +129,7 @@ class EpochWriter {
     if (this.#collections.length === 0) return 0;
     const content = { collections: this.#collections, batches: this.#batches, records: this.#records };
     const file = await this.#journal.write(content, Buffer.concat(this.#body));
+    this.#onProgress();
     this.#committer.use.note(
       file,
       Array.from(this.#touched, ([collection, last]) => ({ collection, last })),

@@ -294,6 +294,39 @@ test('a URL that fails at the start harms no other; its collections are UNAVAILA
   }
 });
 
+/** Lets everything that can go on go on. */
+async function turns(count: number): Promise<void> {
+  for (let turn = 0; turn < count; turn++) await new Promise((resolve) => setImmediate(resolve));
+}
+
+test('a URL that hangs at the start is Unavailable after 30 s without progress; the others work (section 5)', async (context) => {
+  for (const [operation, pattern] of [
+    ['list', /disks\/1$/],
+    ['read', /disks\/1\/_journal/],
+    ['write', /disks\/1\/_journal/],
+    ['sync', /disks\/1\/_journal/],
+  ] as const) {
+    const fileSystem = machine();
+    const first = await openEngine(fileSystem, { urls: 2 });
+    await append(first.engine, 'a', ['a1']);
+    await append(first.engine, 'b', ['b1']);
+    first.engine.abandon();
+    const second = fileSystem.crash(1);
+    second.hold(operation, pattern);
+    context.mock.timers.enable({ apis: ['setTimeout'] });
+    const opening = openEngine(second, { urls: 2 });
+    await turns(300);
+    context.mock.timers.tick(31_000);
+    await turns(50);
+    const fixture = await opening;
+    context.mock.timers.reset();
+    assert.equal(fixture.urls[0]?.state, 'Unavailable', operation);
+    assert.match(fixture.urls[0]?.reason ?? '', /no progress for 30 s/, operation);
+    assert.equal(await append(fixture.engine, 'b', ['b2']), 2, operation);
+    fixture.engine.abandon();
+  }
+});
+
 test('without room for the new epoch the URL is Full: it is read, tries do not eat the rest, and room heals it (E19)', async () => {
   const fileSystem = machine(16 * 1024 * 1024);
   const first = await openEngine(fileSystem, { urls: 1, configuration: { memoryFlushSizeBytes: 64 * 1024 * 1024 } });

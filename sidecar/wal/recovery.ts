@@ -219,7 +219,7 @@ class Recovery {
     for (const drop of this.#dropped) {
       try {
         if (drop.committer.managed.state === 'Unavailable') throw new Error(drop.committer.managed.reason);
-        await deleteDirectory(drop.committer, drop.directory, drop.segmentNames);
+        await withProgress(async () => deleteDirectory(drop.committer, drop.directory, drop.segmentNames), drop);
       } catch (error) {
         unfinished.push({ ...drop, isShared: this.#sharedDrops.has(drop.incarnation) });
         this.#warn(drop.committer, error, 'deleting a dropped collection failed');
@@ -257,7 +257,10 @@ class Recovery {
         try {
           if (!isEmpty) {
             const { journalFileBytesMax, syncMode } = this.#options;
-            committer.journal = await startEpoch(committer, old, journalFileBytesMax, syncMode);
+            committer.journal = await withProgress(
+              async (_, onProgress) => startEpoch(committer, old, journalFileBytesMax, syncMode, onProgress),
+              committer,
+            );
           }
           committer.setState('Available', '');
         } catch (error) {
