@@ -67,6 +67,10 @@ export class DiskFileSystem implements FileSystem {
     };
   }
 
+  prepareAppendFiles(): void {
+    this.#logs.start();
+  }
+
   async createAppendFile(path: string): Promise<AppendFile> {
     return await this.#logs.create(path);
   }

@@ -158,6 +158,10 @@ export class FileStorage implements Storage {
     await this.#syncParent(path);
   }
 
+  prepareLogs(): void {
+    this.#fileSystem.prepareAppendFiles();
+  }
+
   async createLog(path: string, header: Uint8Array): Promise<LogFile> {
     const target = this.#path(path);
     const directory = parentOf(target);

@@ -21,6 +21,8 @@ export interface FileSystem {
   open(path: string): Promise<StoredReader>;
   /** A new file, to be written once. `EEXIST` if the name is taken. */
   create(path: string): Promise<NewFile>;
+  /** Makes ready what `createAppendFile` needs, so that the first one is not slower than others. */
+  prepareAppendFiles(): void;
   /** A new file, to be appended to with synced writes. `EEXIST` if the name is taken. */
   createAppendFile(path: string): Promise<AppendFile>;
   /** Replaces `to`. Both lie in the same directory. */

@@ -62,10 +62,10 @@ export class LogThread {
 
   #ask(request: LogRequest): Promise<LogReply> {
     if (this.#failure) return Promise.reject(this.#failure);
-    this.#worker ??= this.#start();
+    const worker = this.start();
     const { promise, resolve } = Promise.withResolvers<LogReply>();
-    if (this.#waiters.push(resolve) === 1) this.#worker.ref();
-    this.#worker.postMessage(request, request.operation === 'write' ? [request.content.buffer] : []);
+    if (this.#waiters.push(resolve) === 1) worker.ref();
+    worker.postMessage(request, request.operation === 'write' ? [request.content.buffer] : []);
     Atomics.add(this.#sent, 0, 1);
     Atomics.notify(this.#sent, 0);
     return promise;
@@ -85,7 +85,13 @@ export class LogThread {
     return content;
   }
 
-  #start(): Worker {
+  /** The thread, started if it isn't running yet: that takes some 100 ms. */
+  start(): Worker {
+    this.#worker ??= this.#spawn();
+    return this.#worker;
+  }
+
+  #spawn(): Worker {
     const workerData: LogWorkerData = { sent: this.#sent };
     const worker = new Worker(workerAddress, {
       workerData,
@@ -94,6 +100,7 @@ export class LogThread {
       execArgv: [],
       name: 'log',
     });
+    worker.unref();
     worker.on('message', (reply: LogReply) => {
       const waiter = this.#waiters.shift();
       if (this.#waiters.length === 0) worker.unref();

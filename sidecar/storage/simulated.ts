@@ -141,6 +141,10 @@ export class SimulatedFileSystem implements FileSystem {
     };
   }
 
+  prepareAppendFiles(): void {
+    // Nothing is slow the first time.
+  }
+
   async createAppendFile(path: string): Promise<AppendFile> {
     const file = await this.#steps.take('create', path, () => {
       const { parent, name } = this.#vacancy('open', path);

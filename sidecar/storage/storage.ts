@@ -44,6 +44,8 @@ export interface Storage {
   /** Syncs a directory and its parent, so that names seen there are on the disk (E17). */
   syncDirectory(directory: string): Promise<void>;
 
+  /** Makes ready what the first `createLog` would have to wait for. */
+  prepareLogs(): void;
   /** A new log file (`EEXIST` if there is one) holding `header`; the file and its directory are synced. */
   createLog(path: string, header: Uint8Array): Promise<LogFile>;
 

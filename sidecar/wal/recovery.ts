@@ -255,7 +255,10 @@ class Recovery {
         if (old === undefined || managed.state !== 'Recovering') return;
         const isEmpty = committer.collections.size === 0 && committer.guests.size === 0 && use.drops.size === 0;
         try {
-          if (!isEmpty) {
+          if (isEmpty) {
+            // Its first append starts the epoch; the thread for it starts now.
+            committer.storage.prepareLogs();
+          } else {
             const { journalFileBytesMax, syncMode } = this.#options;
             committer.journal = await withProgress(
               async (_, onProgress) => startEpoch(committer, old, journalFileBytesMax, syncMode, onProgress),
