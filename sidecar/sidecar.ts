@@ -76,7 +76,8 @@ export class Sidecar {
     });
     const { assignments, engine: wal } = parts;
     parts.server = await createServer({ wal, assignments, socketPath, logger, version });
-    logger.info({ socket: socketPath, http: addressOf(this.#http), version }, 'serving');
+    const collections = countCollections(assignments);
+    logger.info({ socket: socketPath, http: addressOf(this.#http), version, collections }, 'serving');
     this.#publish(wal, assignments);
   }
 
@@ -152,6 +153,13 @@ function mountProblem(path: string, mounts: string | undefined): string | undefi
   const mount = mounts.split(':').find((candidate) => path === candidate || path.startsWith(`${candidate}/`));
   if (mount === undefined) return 'the pod has no mount for it: replace the pod';
   return existsSync(mount) ? undefined : `the pod's mount ${mount} is not there: replace the pod`;
+}
+
+/** How many collections were found, by component. */
+function countCollections(assignments: AssignmentService): Partial<Record<Component, number>> {
+  return Object.fromEntries(
+    Array.from(assignments.components(), (component) => [component, [...assignments.list(component)].length]),
+  );
 }
 
 async function lock(storage: Storage, locked: WalError[]): Promise<void> {

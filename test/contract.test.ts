@@ -1,9 +1,10 @@
 /** What other people's programs rely on to the letter (interfaces): keys and their order, file names, contents of files. */
 import assert from 'node:assert/strict';
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { escapeCollection } from '../sidecar/assignment/directory-name.ts';
 import { asMap, readAll } from './resp-client.ts';
 import { until } from './running-sidecar.ts';
-import { append, testFault } from './scene.ts';
+import { append, homeOf, testFault } from './scene.ts';
 
 const statisticsKeys =
   'collection url path incarnation first_sequence next_sequence checkpoint entries bytes memory_bytes segments last_append_us';
@@ -56,3 +57,26 @@ testFault('section 4: the files below a URL, their names and their keys', async 
   await until('all is trimmed', async () => (await segments())[0]?.startsWith('00000000000000000002-') ?? false);
   assert.deepEqual(await segments(), ['00000000000000000002-00000000000000000001.avro']);
 });
+
+testFault(
+  'origin: row 5, discovery rebuilds the map from directories alone, and tells how many collections it found',
+  async (scene) => {
+    const names = ['a', 'b.c', 'short', 'with spaces', 'longer than eight', 'ü', 'seventh'];
+    const first = await scene.serve();
+    for (const name of names) await append(first.client, name, `of ${name}`);
+    await first.client.send('WAL.FLUSH');
+    const homes = new Map<string, string>();
+    for (const name of names) homes.set(name, await homeOf(first.client, name));
+    assert.equal(await first.sidecar.stop(), 0);
+    for (const [name, home] of homes) await rm(scene.workplace.path(home, escapeCollection(name), '_collection.json'));
+    const { sidecar, client } = await scene.serve();
+    assert.deepEqual(sidecar.logged('serving')?.['collections'], { wal: names.length });
+    for (const name of names) {
+      assert.equal(await homeOf(client, name), homes.get(name));
+      assert.deepEqual(
+        (await readAll(client, name)).map(({ payload }) => payload.toString()),
+        [`of ${name}`],
+      );
+    }
+  },
+);
