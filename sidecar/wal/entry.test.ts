@@ -108,10 +108,10 @@ test('a negative or huge length is refused', () => {
 
 /** A long as the Avro specification encodes it, in arithmetic without rounding. */
 function zigZag(value: number): Buffer {
-  const encoded: number[] = [];
+  const groups: number[] = [];
   let left = value < 0 ? -2n * BigInt(value) - 1n : 2n * BigInt(value);
-  for (; left > 0x7fn; left >>= 7n) encoded.push(Number(left & 0x7fn) | 0x80);
-  return Buffer.from([...encoded, Number(left)]);
+  for (; left > 0x7fn; left >>= 7n) groups.push(Number(left & 0x7fn) | 0x80);
+  return Buffer.from([...groups, Number(left)]);
 }
 
 test('longs are read exactly within the safe integers', () => {
