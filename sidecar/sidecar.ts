@@ -59,6 +59,11 @@ export class Sidecar {
     this.#parts = { urls: new Map(urls), assignments: undefined, engine: undefined, server: undefined };
   }
 
+  /** HOST:PORT where HTTP listens, once it does. */
+  get httpAddress(): string {
+    return this.#http === undefined ? '' : addressOf(this.#http);
+  }
+
   /** Resolves when the socket accepts connections. Rejects when it can't be served at all; `close` cleans up then, too. */
   async start(): Promise<void> {
     const { logger, socketPath } = this.#options;
@@ -77,7 +82,7 @@ export class Sidecar {
     const { assignments, engine: wal } = parts;
     parts.server = await createServer({ wal, assignments, socketPath, logger, version });
     const collections = countCollections(assignments);
-    logger.info({ socket: socketPath, http: addressOf(this.#http), version, collections }, 'serving');
+    logger.info({ socket: socketPath, http: this.httpAddress, version, collections }, 'serving');
     this.#publish(wal, assignments);
   }
 

@@ -40,7 +40,7 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
   const ending = endingSignal();
   try {
     await sidecar.start();
-    if (isForPeople(terminal)) terminal.stdout.write(nextSteps(options));
+    if (isForPeople(terminal)) terminal.stdout.write(nextSteps(options.socket, sidecar.httpAddress));
     logger.info({ signal: await ending }, 'ending');
     await sidecar.close();
     return exitStatus.fine;
@@ -57,7 +57,7 @@ function isForPeople({ environment }: Terminal): boolean {
   return process.stdout.isTTY || environment['npm_lifecycle_event'] === 'start';
 }
 
-function nextSteps({ socket, http }: SidecarOptions): string {
+function nextSteps(socket: string, http: string): string {
   return `
 The log is served on ${socket}. In another terminal:
 
