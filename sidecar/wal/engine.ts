@@ -52,8 +52,9 @@ export class WalEngine implements Wal {
   readonly #collections = new Map<string, Collection>();
   readonly #early = new Map<string, EarlyAppend[]>();
   readonly #oldJournals = new Map<Committer, OldJournal>();
-  /** Storage of dropped incarnations that is still to be deleted, by name. */
-  readonly #deletions = new Map<string, Deletion>();
+  /** Storage of dropped incarnations that is still to be deleted, by name: under several URLs if it was moved about. */
+  readonly #deletions = new Map<string, Set<Deletion>>();
+  readonly #probing = new Set<Committer>();
   readonly #timers: NodeJS.Timeout[] = [];
 
   private constructor(options: EngineOptions) {
@@ -226,7 +227,9 @@ export class WalEngine implements Wal {
   async #recover(): Promise<void> {
     const { assignments, configuration, logger, urls } = this.#options;
     assignments.attachWal({
-      beforeCreate: async (name) => this.#deletions.get(name)?.finish(),
+      beforeCreate: async (name) => {
+        for (const deletion of this.#deletions.get(name) ?? []) await deletion.finish();
+      },
       remove: async (name) => this.#unassign(name),
       failed: (managed, error) => this.#urlFailed(managed, error),
       bytes: (managed) => this.committers[managed.index]?.liveBytes ?? 0,
@@ -247,7 +250,7 @@ export class WalEngine implements Wal {
       oldJournals: this.#oldJournals,
     });
     for (const [name, collection] of recovered.collections) this.#collections.set(name, collection);
-    for (const drop of recovered.unfinishedDrops) this.#deletions.set(drop.name, this.#deletionOf(drop));
+    for (const drop of recovered.unfinishedDrops) this.#deletionOf(drop);
     this.#startTimers();
     for (const committer of this.committers) this.flusher.resume(committer);
   }
@@ -271,12 +274,16 @@ export class WalEngine implements Wal {
   }
 
   async #probeSpace(committer: Committer): Promise<void> {
+    if (this.#probing.has(committer)) return;
+    this.#probing.add(committer);
     try {
       const { freeBytes, totalBytes } = await committer.storage.space();
       const hasRoom = freeBytes >= Math.min(roomBytes, roomShare * totalBytes);
       if (hasRoom && committer.managed.state === 'Full') committer.setState('Available', '');
     } catch (error) {
       committer.setState('Unavailable', asWalError(error, 'UNAVAILABLE', 'its free space cannot be read').message);
+    } finally {
+      this.#probing.delete(committer);
     }
   }
 
@@ -376,7 +383,6 @@ export class WalEngine implements Wal {
       collection,
       hosts,
     });
-    this.#deletions.set(name, deletion);
     this.#options.assignments.dropped('wal', name);
     deletion.finish().catch((error: unknown) => this.#warn(collection, error, 'deleting a dropped collection failed'));
     if (this.#early.has(name)) void this.#create(name);
@@ -387,8 +393,8 @@ export class WalEngine implements Wal {
   #deletionOf(
     drop: UnfinishedDrop & { readonly collection?: Collection; readonly hosts?: readonly Committer[] },
   ): Deletion {
-    return new Deletion(async () => {
-      const { collection, committer, directory, hosts = [], name, incarnation } = drop;
+    const { collection, committer, directory, hosts = [], name, incarnation } = drop;
+    const deletion = new Deletion(async () => {
       await committer.secure();
       await collection?.maintain(async () => this.flusher.clearMemory(collection));
       const segments = collection?.segments ?? [];
@@ -398,11 +404,15 @@ export class WalEngine implements Wal {
         await deleteDirectory(place, directory, place === committer ? [...drop.segmentNames, ...here] : here);
       }
       if (!drop.isShared) committer.use.drops.delete(incarnation);
-      this.#deletions.delete(name);
+      this.#deletions.get(name)?.delete(deletion);
+      if (this.#deletions.get(name)?.size === 0) this.#deletions.delete(name);
       this.flusher.freeJournal(committer);
       // E25: a URL whose last collection is gone is named no longer.
       await this.#options.assignments.urlListed(committer.managed);
     });
+    const ofName = this.#deletions.get(name) ?? new Set();
+    this.#deletions.set(name, ofName.add(deletion));
+    return deletion;
   }
 
   async #unassign(name: string): Promise<boolean> {
