@@ -34,9 +34,21 @@ test('what is given back may be taken again', () => {
 test('flushing of the largest begins at 75 % of the limit (E7)', () => {
   const budget = new MemoryBudget(1000, 2);
   budget.add(0, 750);
-  assert.equal(budget.excessBytes, 0);
+  const all = (): boolean => true;
+  assert.equal(budget.excessBytes(all), 0);
   budget.add(1, 40);
-  assert.equal(budget.excessBytes, 40);
+  assert.equal(budget.excessBytes(all), 40);
+});
+
+test('what a URL that cannot flush holds makes the others flush neither sooner nor for ever (E7)', () => {
+  const budget = new MemoryBudget(1000, 2);
+  budget.add(0, 800);
+  const second = (index: number): boolean => index === 1;
+  assert.equal(budget.excessBytes(second), 0);
+  budget.add(1, 150);
+  assert.equal(budget.excessBytes(second), 0);
+  budget.add(1, 10);
+  assert.equal(budget.excessBytes(second), 10);
 });
 
 test('the total is the sum of what URLs took, through any takings and givings', () => {

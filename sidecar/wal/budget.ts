@@ -18,9 +18,13 @@ export class MemoryBudget {
     return this.#totalBytes;
   }
 
-  /** Bytes over the level at which flushing of the largest collections begins: 75 % of the bound. */
-  get excessBytes(): number {
-    return Math.max(0, this.#totalBytes - 0.75 * this.limitBytes);
+  /**
+   * Bytes over the level at which flushing of the largest collections begins: 75 % of the bound. What URLs that cannot
+   * flush hold counts on neither side: else the others would flush every few entries for as long as that lasts.
+   */
+  excessBytes(canFlush: (index: number) => boolean): number {
+    const stuck = this.#usedBytes.reduce((sum, bytes, index) => sum + (canFlush(index) ? 0 : bytes), 0);
+    return Math.max(0, this.#totalBytes - stuck - 0.75 * (this.limitBytes - stuck));
   }
 
   /** Whether `bytes` more may be taken for the URL at `index`. */

@@ -56,7 +56,8 @@ export class Flusher {
     for (const { collection } of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
-    this.#flushLargest(this.#options.budget.excessBytes);
+    const { budget, committers } = this.#options;
+    this.#flushLargest(budget.excessBytes((index) => committers[index] !== undefined && canWrite(committers[index])));
     if ((committer.journal?.bytes ?? 0) > this.#journalBytesMax) this.#flushOldest(committer);
   }
 
