@@ -11,6 +11,7 @@ import {
   until,
   watch,
 } from './engine.fixture.ts';
+import { segmentName } from './segment.ts';
 
 const directory = /disks\/1\/c\//;
 
@@ -238,7 +239,7 @@ test('flushing a damaged collection is DAMAGED, and does not say that nothing wa
   const { fileSystem, ...fixture } = await bench();
   await append(fixture.engine, 'c', ['1']);
   await append(fixture.engine, 'd', ['1']);
-  await fixture.urls[0]?.storage?.publish('c/_collection.json', [Buffer.from('{')]);
+  await fixture.urls[0]?.storage?.publish(`c/${segmentName(5, 9)}`, [Buffer.from('{')]);
   const again = await openEngine(fileSystem.crash(1), { urls: 1 });
   await assert.rejects(again.engine.flush('c'), { code: 'DAMAGED' });
   assert.equal(await again.engine.flush(undefined), 1, 'the others are flushed');

@@ -204,6 +204,33 @@ const whole: readonly [string, readonly Found[], Expected][] = [
     { checkpoint: 9, published: 9, memory: [] },
   ],
   [
+    'an unreadable entry-free segment that the checkpoint covers',
+    [
+      {
+        segments: [
+          [1, 5],
+          [10, 9, 'unreadable'],
+        ],
+        checkpoint: 9,
+        next: 10,
+      },
+    ],
+    { checkpoint: 9, published: 9, memory: [] },
+  ],
+  [
+    'an unreadable entry-free segment that would trim entries which are there: it is not believed (R1)',
+    [
+      {
+        segments: [
+          [1, 5],
+          [10, 9, 'unreadable'],
+        ],
+        journal: [[6, 7]],
+      },
+    ],
+    { checkpoint: 0, published: 7, memory: upTo(6, 7) },
+  ],
+  [
     'a checkpoint of a segment’s header, the record is gone',
     [{ segments: [[6, 9, 5]] }],
     { checkpoint: 5, published: 9, memory: [] },

@@ -5,7 +5,7 @@ import type { Committer } from './committer.ts';
 import { CollectionMemory } from './memory.ts';
 import type { ReplayedCollection, SequenceRange } from './replayed.ts';
 import { cutRun } from './segment-file.ts';
-import { type Shelf, type SurveyedSegment, separateVoid } from './survey.ts';
+import { isEntryFree, type Shelf, type SurveyedSegment, separateVoid } from './survey.ts';
 
 /** What one URL has of an incarnation. */
 export interface Trace {
@@ -37,24 +37,39 @@ export function hadEntries(traces: readonly Trace[]): boolean {
 export function mergeTraces(traces: readonly Trace[]): MergedIncarnation {
   const { live, dead } = separateVoid(traces.flatMap((trace) => trace.segments).toSorted(byRange));
   const replayed = traces.flatMap((trace) => trace.replayed ?? []);
-  const checkpoint = Math.max(
-    0,
-    ...replayed.map((known) => known.checkpoint),
-    ...live.map(({ header }) => header?.checkpoint ?? 0),
-    // A first segment proves that all before it was trimmed only where its header can be read: else it is a gap.
-    ...live.filter((segment) => isEntryFree(segment)).map(({ file }) => file.range.last),
-  );
-  const cover = new Cover(checkpoint, live, replayed);
+  const checkpoint = checkpointOf(live, replayed);
+  // An entry-free segment that was not believed is some other file: it stays where it is, and counts for nothing.
+  const segments = live.filter((segment) => !isEntryFree(segment) || segment.file.range.last <= checkpoint);
+  const cover = new Cover(checkpoint, segments, replayed);
   const published = Math.max(cover.last, ...replayed.map((known) => known.nextSequence - 1));
   return {
     home: homeOf(traces),
     memory: cover.memory,
-    segments: live,
+    segments,
     voidSegments: dead,
     checkpoint: Math.min(checkpoint, published),
     published,
     damage: damageOf(traces, cover, checkpoint, published),
   };
+}
+
+function checkpointOf(segments: readonly SurveyedSegment[], replayed: readonly ReplayedCollection[]): number {
+  let proven = 0;
+  let entryMin = Number.POSITIVE_INFINITY;
+  for (const { checkpoint, parts } of replayed) {
+    proven = Math.max(proven, checkpoint);
+    for (const part of parts) entryMin = Math.min(entryMin, part.first ?? entryMin);
+  }
+  for (const segment of segments) {
+    proven = Math.max(proven, segment.header?.checkpoint ?? 0);
+    if (!isEntryFree(segment)) entryMin = Math.min(entryMin, segment.file.range.first);
+  }
+  // An entry-free segment that cannot be read says by its name that all before it was trimmed: believed only where nothing
+  // that it would trim is there. (A first segment proves as much only where its header can be read: else it is a gap.)
+  const named = segments.filter((segment) => isEntryFree(segment) && segment.header === undefined);
+  return named.reduce((checkpoint, { file: { range } }) => {
+    return entryMin <= range.last && range.last > proven ? checkpoint : Math.max(checkpoint, range.last);
+  }, proven);
 }
 
 /**
@@ -134,8 +149,8 @@ function urlsOf(traces: readonly Trace[]): string {
 
 /** E23: the URL with the highest sequence; of equal ones the first that has a directory, in configuration order. */
 function homeOf(traces: readonly Trace[]): Committer {
-  const highest = (trace: Trace): number =>
-    Math.max(0, (trace.replayed?.nextSequence ?? 1) - 1, ...trace.segments.map(({ file }) => file.range.last));
+  const highest = ({ replayed, segments }: Trace): number =>
+    segments.reduce((last, { file }) => Math.max(last, file.range.last), (replayed?.nextSequence ?? 1) - 1);
   const sorted = traces.toSorted(
     (a, b) =>
       highest(b) - highest(a) ||
@@ -145,10 +160,6 @@ function homeOf(traces: readonly Trace[]): Committer {
   const [first] = sorted;
   if (first === undefined) throw new Error('an incarnation without a trace');
   return first.committer;
-}
-
-function isEntryFree({ file }: SurveyedSegment): boolean {
-  return file.range.last < file.range.first;
 }
 
 function byRange(a: SurveyedSegment, b: SurveyedSegment): number {

@@ -10,16 +10,17 @@
  * A URL that fails, or makes no progress for 30 s, is Unavailable and harms no other.
  */
 import type { Logger } from 'pino';
-import { collectionFileName, createCollectionFile } from '../assignment/collection-file.ts';
+import { type CollectionFile, collectionFileName, createCollectionFile } from '../assignment/collection-file.ts';
 import { escapeCollection } from '../assignment/directory-name.ts';
 import type { AssignmentService } from '../assignment/service.ts';
 import type { SyncMode } from '../config/configuration.ts';
-import { asWalError, isNoSpace } from '../errors.ts';
+import { asWalError, isNoSpace, WalError } from '../errors.ts';
 import { type Replay, replayJournal } from '../journal/replay.ts';
 import type { MemoryBudget } from './budget.ts';
 import { Collection } from './collection.ts';
 import type { Committer } from './committer.ts';
 import { type OldJournal, startEpoch } from './epoch.ts';
+import { mendSegments } from './mend.ts';
 import { hadEntries, type MergedIncarnation, mergeTraces, type Trace } from './merge.ts';
 import { measureEntries } from './reader.ts';
 import { ReplayedJournal } from './replayed.ts';
@@ -356,7 +357,7 @@ class Recovery {
     const live = this.#choose(name, candidates);
     const [first] = live;
     if (first === undefined) throw new Error(`no incarnation of ${name}`);
-    const merged = mergeTraces(first.traces);
+    const merged = await this.#mend(name, first, mergeTraces(first.traces));
     const collection = await this.#register(name, first, merged);
     if (live.length > 1) {
       const incarnations = live.map((candidate) => candidate.incarnation).join(', ');
@@ -364,6 +365,37 @@ class Recovery {
     }
     if (collection.damage !== '') this.#setAside(live.flatMap((candidate) => candidate.traces));
     return collection;
+  }
+
+  /** Gives lost segments back what the old journal still has of them, before that goes. */
+  async #mend(name: string, { incarnation, traces }: Candidate, merged: MergedIncarnation): Promise<MergedIncarnation> {
+    const home = traces.find(({ shelf }) => shelf !== undefined);
+    if (home?.shelf === undefined) return merged;
+    const { storage } = home.committer;
+    const request = {
+      collection: name,
+      incarnation,
+      storage,
+      directory: home.shelf.directory,
+      checkpoint: merged.checkpoint,
+      segments: traces.flatMap(({ segments }) => segments),
+      parts: traces.flatMap(({ replayed: found }) => found?.parts ?? []),
+    };
+    try {
+      const mended = await withProgress(async () => mendSegments(request), home);
+      if (mended.length === 0) return merged;
+      const segments = mended.map(({ file }) => file.range.name);
+      this.#options.logger.warn(
+        { url: storage.url, collection: name, segments },
+        'segments were mended from the journal',
+      );
+      const others = home.segments.filter((segment) => !segments.includes(segment.file.range.name));
+      return mergeTraces([{ ...home, segments: [...others, ...mended] }, ...traces.filter((trace) => trace !== home)]);
+    } catch (error) {
+      this.#warn(home.committer, error, 'a lost segment could not be mended from the journal, which is kept aside');
+      this.#setAside(traces);
+      return merged;
+    }
   }
 
   /**
@@ -394,7 +426,8 @@ class Recovery {
     const { incarnation, traces } = candidate;
     const shelf = traces.find((trace) => trace.committer === home)?.shelf;
     const assignedAt = shelf?.assignedAt ?? this.#options.now().toISOString();
-    const saved = shelf?.incarnation !== undefined || (await this.#saveCollection(home, name, incarnation, assignedAt));
+    const known = { collection: name, incarnation, assignedAt };
+    const saved = shelf?.incarnation !== undefined || (await this.#saveCollection(home, known, hadEntries(traces)));
     const recorded = { collection: name, managed: home.managed, incarnation, assignedAt, saved };
     const assignment = this.#options.assignments.record('wal', recorded);
     const collection = new Collection(assignment, escapeCollection(name), home);
@@ -404,7 +437,7 @@ class Recovery {
     collection.checkpoint = merged.checkpoint;
     collection.published = merged.published;
     collection.nextGiven = merged.published + 1;
-    collection.damage = shelf?.damaged ?? merged.damage;
+    collection.damage = (saved ? undefined : shelf?.damaged) ?? merged.damage;
     if (merged.voidSegments.length > 0) this.#void.push({ collection, segments: merged.voidSegments });
     for (const { committer } of traces) if (committer !== home) committer.guests.add(collection);
     collection.liveBytes = await liveBytes(collection);
@@ -412,14 +445,21 @@ class Recovery {
     return collection;
   }
 
-  /** A directory found without `_collection.json` gets one; where that fails, the assignment service tries again at use. */
-  async #saveCollection(home: Committer, name: string, incarnation: string, assignedAt: string): Promise<boolean> {
-    const file = { collection: name, incarnation, assignedAt };
+  /**
+   * A directory found without `_collection.json` gets one, and so does one whose file cannot be understood if the log proves the
+   * incarnation; where that fails, the assignment service tries again at use.
+   */
+  async #saveCollection(home: Committer, file: CollectionFile, isProven: boolean): Promise<boolean> {
+    const directory = escapeCollection(file.collection);
     try {
-      const stored = await createCollectionFile(home.storage, file);
-      if (stored.incarnation === incarnation) return true;
-      // It names an incarnation that gave way (E22).
-      await home.storage.remove(escapeCollection(name), [collectionFileName]);
+      const stored = await createCollectionFile(home.storage, file).catch((error: unknown) => {
+        if (isProven && error instanceof WalError && error.code === 'DAMAGED') return undefined;
+        throw error;
+      });
+      if (stored?.incarnation === file.incarnation) return true;
+      // It names an incarnation that gave way (E22), or nothing that can be read.
+      this.#options.logger.warn({ url: home.managed.url, directory }, `${collectionFileName} is written anew`);
+      await home.storage.remove(directory, [collectionFileName]);
       await createCollectionFile(home.storage, file);
       return true;
     } catch (error) {

@@ -36,11 +36,17 @@ async function publish(storage: Storage, directory: string, first: number, last:
 
 type Range = readonly [first: number, last: number];
 
-async function voidOf(ranges: readonly Range[]): Promise<{ live: Range[]; dead: Range[] }> {
+/** Those at places in `unreadable` have no header. */
+async function voidOf(
+  ranges: readonly Range[],
+  unreadable: readonly number[] = [],
+): Promise<{ live: Range[]; dead: Range[] }> {
   const storage = await mounted();
-  const segments = ranges.map(([first, last]): SurveyedSegment => {
+  const header = { collection: 'c', incarnation, checkpoint: 0, compression: 'none', blocks: [] } as const;
+  const segments = ranges.map(([first, last], place): SurveyedSegment => {
     const range = { name: segmentName(first, last), first, last };
-    return { file: new SegmentFile(storage, 'c', range, 100, 100), header: undefined };
+    const file = new SegmentFile(storage, 'c', range, 100, 100);
+    return { file, header: unreadable.includes(place) ? undefined : header };
   });
   const { live, dead } = separateVoid(segments);
   return { live: rangesOf(live), dead: rangesOf(dead) };
@@ -192,6 +198,114 @@ for (const [what, ranges, expected] of table) {
     for (const range of ranges) assert.ok([...live, ...dead].some((found) => found.join() === range.join()));
   });
 }
+
+test('a segment that cannot be read makes no other void, and is void where others hold its range (E11, R1)', async () => {
+  const cases: [readonly Range[], unreadable: readonly number[], dead: readonly Range[]][] = [
+    // Any file under such a name: deleting what it seems to hold would lose it.
+    [
+      [
+        [1, 9],
+        [3, 5],
+      ],
+      [0],
+      [],
+    ],
+    [
+      [
+        [1, 5],
+        [1, 5],
+      ],
+      [0],
+      [[1, 5]],
+    ],
+    [
+      [
+        [1, 5],
+        [6, 9],
+        [1, 9],
+      ],
+      [2],
+      [[1, 9]],
+    ],
+    [
+      [
+        [1, 5],
+        [7, 9],
+        [1, 9],
+      ],
+      [2],
+      [],
+    ],
+    [
+      [
+        [1, 9],
+        [3, 5],
+      ],
+      [1],
+      [[3, 5]],
+    ],
+    [
+      [
+        [1, 9],
+        [3, 5],
+      ],
+      [0, 1],
+      [],
+    ],
+    [
+      [
+        [6, 5],
+        [6, 9],
+      ],
+      [1],
+      [],
+    ],
+    [
+      [
+        [6, 5],
+        [9, 8],
+      ],
+      [1],
+      [],
+    ],
+    [
+      [
+        [6, 5],
+        [9, 8],
+      ],
+      [0],
+      [[6, 5]],
+    ],
+  ];
+  for (const [ranges, unreadable, expected] of cases) {
+    const { dead } = await voidOf(ranges, unreadable);
+    assert.deepEqual(dead, expected, JSON.stringify([ranges, unreadable]));
+  }
+});
+
+test('a hundred thousand segments are told apart in a moment (E16)', async () => {
+  const ranges = Array.from({ length: 100_000 }, (_, index): Range => [3 * index + 1, 3 * index + 3]);
+  const startedMs = performance.now();
+  const { live } = await voidOf([...ranges, [2, 2]]);
+  assert.equal(live.length, 100_000);
+  assert.ok(performance.now() - startedMs < 5_000);
+});
+
+test('a segment of another collection is none of this one, and is left alone', async () => {
+  const storage = await mounted();
+  await publish(storage, 'a', 1, 3);
+  await publish(storage, 'b', 1, 3);
+  const stray = segmentName(4, 6);
+  const metadata = { collection: 'b', incarnation, checkpoint: 0 };
+  await storage.publish(`a/${stray}`, await encodeSegment(metadata, 'none', [run(4, 6)]));
+  const { shelves, discovery } = await surveyUrl(storage, () => undefined);
+  assert.deepEqual(
+    shelves.map(({ segments }) => rangesOf(segments)),
+    [[[1, 3]], [[1, 3]]],
+  );
+  assert.deepEqual(discovery.foreign, [`a/${stray}`]);
+  assert.ok((await storage.list('a')).some(({ name }) => name === stray));
+});
 
 test('all that makes no entry the fewer is kept: what is dead is covered by what lives (E11)', async () => {
   for (let round = 0; round < 200; round++) {
