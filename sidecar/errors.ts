@@ -1,3 +1,5 @@
+import { constants } from 'node:os';
+
 /**
  * The one table of error codes. The code is the first word of an error reply on the socket
  * (docs/errors.md explains each to users; a test compares the two).
@@ -39,7 +41,10 @@ export function asWalError(error: unknown, code: ErrorCode, context: string): Wa
 
 /** The `code` of a Node system error (`ENOSPC`, `ENOENT`, …), or undefined. */
 export function systemCode(error: unknown): string | undefined {
-  if (error instanceof Error && 'code' in error && typeof error.code === 'string') return error.code;
+  if (!(error instanceof Error)) return undefined;
+  // A quota that is used up: Node has only a number for it.
+  if ('errno' in error && error.errno === -constants.errno.EDQUOT) return 'EDQUOT';
+  if ('code' in error && typeof error.code === 'string') return error.code;
   return undefined;
 }
 

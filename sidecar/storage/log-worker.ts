@@ -6,6 +6,7 @@
  * system call; the others, and `fdatasync`, through a plain one.
  */
 import { closeSync, constants, fdatasyncSync, ftruncateSync, openSync, unlinkSync, writeSync } from 'node:fs';
+import { constants as systemConstants } from 'node:os';
 import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import type { LogError, LogReply, LogRequest, LogWorkerData } from './log-messages.ts';
 
@@ -73,6 +74,9 @@ function answer(request: LogRequest): LogReply {
 
 function described(error: unknown): LogError {
   if (!(error instanceof Error)) return { message: String(error), code: undefined };
+  // A quota that is used up: Node has only a number for it.
+  const isQuota = 'errno' in error && error.errno === -systemConstants.errno.EDQUOT;
+  if (isQuota) return { message: `EDQUOT: ${error.message}`, code: 'EDQUOT' };
   const code = 'code' in error && typeof error.code === 'string' ? error.code : undefined;
   return { message: error.message, code };
 }
