@@ -31,10 +31,12 @@ test('what is given back may be taken again', () => {
   assert.equal(budget.admits(0, 300, true), true);
 });
 
+const all = (): boolean => true;
+const second = (index: number): boolean => index === 1;
+
 test('flushing of the largest begins at 75 % of the limit (E7)', () => {
   const budget = new MemoryBudget(1000, 2);
   budget.add(0, 750);
-  const all = (): boolean => true;
   assert.equal(budget.excessBytes(all), 0);
   budget.add(1, 40);
   assert.equal(budget.excessBytes(all), 40);
@@ -43,7 +45,6 @@ test('flushing of the largest begins at 75 % of the limit (E7)', () => {
 test('what a URL that cannot flush holds makes the others flush neither sooner nor for ever (E7)', () => {
   const budget = new MemoryBudget(1000, 2);
   budget.add(0, 800);
-  const second = (index: number): boolean => index === 1;
   assert.equal(budget.excessBytes(second), 0);
   budget.add(1, 150);
   assert.equal(budget.excessBytes(second), 0);

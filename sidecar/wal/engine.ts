@@ -225,8 +225,7 @@ export class WalEngine implements Wal {
   }
 
   async #recover(): Promise<void> {
-    const { assignments, configuration, logger, urls } = this.#options;
-    assignments.attachWal({
+    this.#options.assignments.attachWal({
       beforeCreate: async (name) => {
         for (const deletion of this.#deletions.get(name) ?? []) await deletion.finish();
       },
@@ -238,21 +237,45 @@ export class WalEngine implements Wal {
         return committer !== undefined && (committer.guests.size > 0 || committer.use.drops.size > 0);
       },
     });
+    await this.#recoverUrls(this.committers);
+    this.#startTimers();
+  }
+
+  /** Recovers URLs that were not before, and serves what they hold. */
+  async #recoverUrls(committers: readonly Committer[]): Promise<void> {
+    const { assignments, clock, configuration, logger, urls } = this.#options;
+    const drops = this.committers.flatMap(({ use }) => [...use.drops]);
     const recovered = await recover({
-      committers: this.committers,
+      committers,
       assignments,
       budget: this.budget,
       logger,
       newIncarnation: () => randomBytes(16).toString('hex'),
-      now: () => new Date(this.#options.clock.nowUs() / 1000),
+      now: () => new Date(clock.nowUs() / 1000),
       journalFileBytesMax: journalFileBytesMax(configuration, urls.length),
       syncMode: configuration.syncMode,
       oldJournals: this.#oldJournals,
+      isServed: (name) => this.#collections.has(name),
+      dropsInForce: new Map(drops.map(([incarnation, { name }]) => [incarnation, name])),
     });
     for (const [name, collection] of recovered.collections) this.#collections.set(name, collection);
     for (const drop of recovered.unfinishedDrops) this.#deletionOf(drop);
-    this.#startTimers();
-    for (const committer of this.committers) this.flusher.resume(committer);
+    for (const committer of committers) this.flusher.resume(committer);
+  }
+
+  /** A URL that was Missing or failed at the start is looked for again; one that failed later waits for a restart. */
+  async #probeReturn(committer: Committer): Promise<void> {
+    const { managed } = committer;
+    if (this.#probing.has(committer) || this.#oldJournals.has(committer) || managed.storage === undefined) return;
+    this.#probing.add(committer);
+    try {
+      if (await this.#options.assignments.known('wal').recheck(managed)) await this.#recoverUrls([committer]);
+    } catch (error) {
+      const failure = asWalError(error, 'UNAVAILABLE', `${managed.url} could not be recovered`);
+      committer.setState('Unavailable', failure.message);
+    } finally {
+      this.#probing.delete(committer);
+    }
   }
 
   #startTimers(): void {
@@ -262,7 +285,11 @@ export class WalEngine implements Wal {
       this.#timers.push(timer);
     };
     every(probeMs, () => {
-      for (const committer of this.committers) if (committer.managed.state === 'Full') void this.#probeSpace(committer);
+      for (const committer of this.committers) {
+        const { state } = committer.managed;
+        if (state === 'Full') void this.#probeSpace(committer);
+        if (state === 'Missing' || state === 'Unavailable') void this.#probeReturn(committer);
+      }
     });
     const { syncIntervalMs, syncMode } = this.#options.configuration;
     if (syncMode !== 'Periodic') return;
@@ -401,7 +428,8 @@ export class WalEngine implements Wal {
       await Promise.all(segments.map((segment) => segment.unused()));
       for (const place of [...hosts, committer]) {
         const here = segments.filter((segment) => segment.storage === place.storage).map(({ range }) => range.name);
-        await deleteDirectory(place, directory, place === committer ? [...drop.segmentNames, ...here] : here);
+        const names = place === committer ? [...drop.segmentNames, ...here] : here;
+        await deleteDirectory(place, directory, names, this.#options.logger);
       }
       if (!drop.isShared) committer.use.drops.delete(incarnation);
       this.#deletions.get(name)?.delete(deletion);

@@ -115,7 +115,7 @@ test('origin: there was no checksum; here a byte that changed on the disk is tol
     const files = await storage.listFiles(directory);
     const path = `${directory}/${files.find(({ name }) => !name.startsWith('_'))?.name}`;
     const bytes = await storage.read(path);
-    bytes[bytes.indexOf('payload')] = 0x50;
+    bytes[bytes.lastIndexOf('payload')] = 0x50;
     await storage.publish(path, [bytes]);
     fixture.engine.abandon();
     const again = await openEngine(fileSystem.crash(1), { urls: 1 });

@@ -9,12 +9,13 @@
  *
  * A URL that fails, or makes no progress for 30 s, is Unavailable and harms no other.
  */
+import { randomBytes } from 'node:crypto';
 import type { Logger } from 'pino';
 import { type CollectionFile, collectionFileName, createCollectionFile } from '../assignment/collection-file.ts';
 import { escapeCollection } from '../assignment/directory-name.ts';
 import type { AssignmentService } from '../assignment/service.ts';
 import type { SyncMode } from '../config/configuration.ts';
-import { asWalError, isNoSpace, WalError } from '../errors.ts';
+import { asWalError, isNoSpace, systemCode, WalError } from '../errors.ts';
 import { type Replay, replayJournal } from '../journal/replay.ts';
 import type { MemoryBudget } from './budget.ts';
 import { Collection } from './collection.ts';
@@ -39,6 +40,10 @@ export interface RecoveryOptions {
   readonly syncMode: SyncMode;
   /** What each URL's journal left: filled here, used when an epoch is started later. */
   readonly oldJournals: Map<Committer, OldJournal>;
+  /** Whether a collection of that name is served already: the URL came back after the others were recovered. */
+  readonly isServed: (name: string) => boolean;
+  /** Names of dropped incarnations by incarnation, of URLs that were recovered before (E12). */
+  readonly dropsInForce: ReadonlyMap<string, string>;
 }
 
 interface Surveyed {
@@ -180,6 +185,7 @@ class Recovery {
   constructor(options: RecoveryOptions, urls: readonly Replayed[]) {
     this.#options = options;
     this.#urls = urls;
+    for (const [incarnation, name] of options.dropsInForce) this.#drops.set(incarnation, name);
     for (const { replay: found } of urls) {
       for (const [incarnation, name] of found.handler?.drops ?? []) this.#drops.set(incarnation, name);
     }
@@ -187,7 +193,9 @@ class Recovery {
 
   async merge(): Promise<Map<string, Collection>> {
     const collections = new Map<string, Collection>();
-    for (const [name, candidates] of this.#candidates()) {
+    const byName = this.#candidates();
+    this.#refuseServed(byName.keys());
+    for (const [name, candidates] of byName) {
       const collection = await this.#restore(name, [...candidates.values()]);
       collections.set(name, collection);
       collection.home.collections.add(collection);
@@ -195,6 +203,18 @@ class Recovery {
     this.#holdDrops();
     for (const { committer } of this.#urls) await this.#options.assignments.urlListed(committer.managed);
     return collections;
+  }
+
+  /** What is served is not merged with what came back late: that takes a restart (E22, E23). */
+  #refuseServed(names: Iterable<string>): void {
+    for (const name of names) {
+      if (!this.#options.isServed(name)) continue;
+      const remedy = 'restart the sidecar, which merges the two';
+      throw new WalError(
+        'UNAVAILABLE',
+        `it holds the collection ${JSON.stringify(name)}, served from elsewhere: ${remedy}`,
+      );
+    }
   }
 
   /**
@@ -220,7 +240,7 @@ class Recovery {
     for (const drop of this.#dropped) {
       try {
         if (drop.committer.managed.state === 'Unavailable') throw new Error(drop.committer.managed.reason);
-        await withProgress(async () => deleteDirectory(drop.committer, drop.directory, drop.segmentNames), drop);
+        await withProgress(async () => deleteDirectory(drop.committer, drop.directory, drop.segmentNames, this.#options.logger), drop);
       } catch (error) {
         unfinished.push({ ...drop, isShared: this.#sharedDrops.has(drop.incarnation) });
         this.#warn(drop.committer, error, 'deleting a dropped collection failed');
@@ -473,16 +493,26 @@ class Recovery {
   }
 }
 
-/** What `WAL.DROP` leaves to do in storage: segments, then `_collection.json`, then the directory (E13). */
+/**
+ * What `WAL.DROP` leaves to do in storage: segments, then `_collection.json`, then the directory (E13). Where that holds anything
+ * else, or is a link, it is not ours to delete: it gets a name of the system's, so that the collection's is free again.
+ */
 export async function deleteDirectory(
-  committer: Committer,
+  { storage }: Committer,
   directory: string,
   segments: readonly string[],
+  logger: Pick<Logger, 'warn'>,
 ): Promise<void> {
-  const { storage } = committer;
   if (segments.length > 0) await storage.remove(directory, segments);
   await storage.remove(directory, [collectionFileName]);
-  await storage.removeDirectory(directory);
+  try {
+    await storage.removeDirectory(directory);
+  } catch (error) {
+    if (!['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error;
+    const aside = `_left-${randomBytes(8).toString('hex')}-${directory}`;
+    await storage.rename('', directory, aside);
+    logger.warn({ url: storage.url, directory, aside }, 'what a dropped collection’s directory held besides is kept aside');
+  }
 }
 
 function nameInside(shelf: Shelf, journaled: Iterable<{ readonly name: string }>): string | undefined {
