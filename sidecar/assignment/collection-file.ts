@@ -63,7 +63,7 @@ export function parseCollectionFile(content: Buffer, directory: string, where: s
  */
 export async function createCollectionFile(storage: DirectoryStorage, file: CollectionFile): Promise<CollectionFile> {
   const directory = escapeCollection(file.collection);
-  await storage.createDirectory(directory);
+  await createDirectory(storage, directory);
   const stored = await readCollectionFile(storage, directory);
   if (stored.kind === 'damaged') throw new WalError('DAMAGED', stored.reason);
   if (stored.kind === 'absent') {
@@ -73,6 +73,19 @@ export async function createCollectionFile(storage: DirectoryStorage, file: Coll
   // It was seen, but only a sync proves that it is on the disk (E17).
   await storage.syncDirectory(directory);
   return stored.file;
+}
+
+/** DAMAGED where something else has the directory's name: that is in the way of this collection alone. */
+async function createDirectory(storage: DirectoryStorage, directory: string): Promise<void> {
+  try {
+    await storage.createDirectory(directory);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOTDIR') throw error;
+    const found = (await storage.list('')).find(({ name }) => name === directory);
+    if (found === undefined || found.kind === 'directory') throw error;
+    const inTheWay = `${storage.url}/${directory} is in the way of the collection's directory, and is none`;
+    throw new WalError('DAMAGED', `${inTheWay}: move it away.`, { cause: error });
+  }
 }
 
 function encodeCollectionFile(file: CollectionFile): Buffer {

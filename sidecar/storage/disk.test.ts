@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { closeSync, constants, openSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -231,4 +231,19 @@ test('a lock file with foreign content is taken over', async (context) => {
   await writeFile(join(directory, '_lock'), 'left behind by a holder with a much longer text than ours '.repeat(10));
   await opened(context, directory);
   assert.match(readFileSync(join(directory, '_lock'), 'utf8'), /^test, pid \d+ on host \S+, since \S+\n$/);
+});
+
+test('links are what they lead to; one that leads to nothing is neither file nor directory (R6)', async (context) => {
+  const directory = await temporaryDirectory(context);
+  const elsewhere = await temporaryDirectory(context);
+  const storage = await opened(context, directory);
+  await mkdir(join(elsewhere, 'moved'));
+  await writeFile(join(elsewhere, 'file'), 'x');
+  for (const [name, target] of Object.entries({ a: 'moved', b: 'file', c: 'nothing' })) {
+    await symlink(join(elsewhere, target), join(directory, name));
+  }
+  const kinds = new Map((await storage.list('')).map(({ name, kind }) => [name, kind]));
+  assert.deepEqual([kinds.get('a'), kinds.get('b'), kinds.get('c')], ['directory', 'file', 'other']);
+  await storage.createDirectory('a');
+  await assert.rejects(storage.createDirectory('c'), (error) => systemCode(error) === 'ENOTDIR');
 });

@@ -6,6 +6,7 @@
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rmdir, stat, statfs, unlink } from 'node:fs/promises';
 import { tryLock } from 'fs-native-extensions';
+import { systemCode } from '../errors.ts';
 import type { AppendFile, FileLock, FileStatus, FileSystem, LockHolder, NewFile } from './filesystem.ts';
 import { LogThread } from './log-thread.ts';
 import { partsFrom } from './parts.ts';
@@ -25,9 +26,11 @@ export class DiskFileSystem implements FileSystem {
 
   async list(directory: string): Promise<StoredEntry[]> {
     const entries = await this.#slots.run(() => readdir(directory, { withFileTypes: true }));
-    return entries
-      .map((entry) => ({ name: entry.name, kind: kindOf(entry) }))
-      .toSorted((one, other) => (one.name < other.name ? -1 : 1));
+    const listed = entries.map(async (entry) => {
+      const kind = entry.isSymbolicLink() ? await this.#kindBehind(`${directory}/${entry.name}`) : kindOf(entry);
+      return { name: entry.name, kind };
+    });
+    return (await Promise.all(listed)).toSorted((one, other) => (one.name < other.name ? -1 : 1));
   }
 
   async stat(path: string): Promise<FileStatus> {
@@ -121,6 +124,16 @@ export class DiskFileSystem implements FileSystem {
 
   async close(): Promise<void> {
     await this.#logs.close();
+  }
+
+  /** An administrator may have moved a directory to another disk, and left a link; one to nothing is neither. */
+  async #kindBehind(link: string): Promise<StoredEntry['kind']> {
+    try {
+      return (await this.stat(link)).kind;
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR', 'ELOOP'].includes(systemCode(error) ?? '')) return 'other';
+      throw error;
+    }
   }
 
   #open(path: string, flags: number): Promise<FileHandle> {

@@ -216,7 +216,9 @@ export class FileStorage implements Storage {
       await this.#fileSystem.createDirectory(path);
     } catch (error) {
       if (systemCode(error) !== 'EEXIST') throw error;
-      await this.#isDirectory(path);
+      // A file, or a link to nothing, is in the way.
+      const status = await ignoring('ENOENT', this.#fileSystem.stat(path));
+      if (status?.kind !== 'directory') throw systemError('ENOTDIR', 'mkdir', path);
     }
   }
 

@@ -177,7 +177,8 @@ class Recovery {
   readonly #options: RecoveryOptions;
   readonly #urls: readonly Replayed[];
   readonly #drops = new Map<string, string>();
-  readonly #dropped: Omit<UnfinishedDrop, 'isShared'>[] = [];
+  /** `isAlone`: the directory is not the next incarnation's, too. */
+  readonly #dropped: (Omit<UnfinishedDrop, 'isShared'> & { readonly isAlone: boolean })[] = [];
   /** Dropped incarnations of which other URLs' journals may still tell. */
   readonly #sharedDrops = new Set<string>();
   readonly #void: { collection: Collection; segments: readonly SurveyedSegment[] }[] = [];
@@ -237,12 +238,13 @@ class Recovery {
   /** Deletes what drop records and other segments have made void; resolves with the drops that could not be finished. */
   async clear(): Promise<UnfinishedDrop[]> {
     const unfinished: UnfinishedDrop[] = [];
-    for (const drop of this.#dropped) {
+    for (const { isAlone, ...drop } of this.#dropped) {
       try {
         if (drop.committer.managed.state === 'Unavailable') throw new Error(drop.committer.managed.reason);
-        await withProgress(async () => deleteDirectory(drop.committer, drop.directory, drop.segmentNames, this.#options.logger), drop);
+        await withProgress(async () => this.#clearDropped(drop, isAlone), drop);
       } catch (error) {
-        unfinished.push({ ...drop, isShared: this.#sharedDrops.has(drop.incarnation) });
+        if (isAlone) unfinished.push({ ...drop, isShared: this.#sharedDrops.has(drop.incarnation) });
+        else this.#sharedDrops.add(drop.incarnation);
         this.#warn(drop.committer, error, 'deleting a dropped collection failed');
       }
     }
@@ -255,6 +257,12 @@ class Recovery {
       }
     }
     return unfinished;
+  }
+
+  async #clearDropped(drop: Omit<UnfinishedDrop, 'isShared'>, isAlone: boolean): Promise<void> {
+    const { committer, directory, segmentNames } = drop;
+    if (isAlone) await deleteDirectory(committer, directory, segmentNames, this.#options.logger);
+    else await committer.storage.remove(directory, segmentNames);
   }
 
   /** Records of drops that are finished are needed no longer. */
@@ -334,10 +342,13 @@ class Recovery {
       );
       return;
     }
-    for (const [incarnation, segments] of this.#incarnationsOf(url, shelf, name)) {
+    const incarnations = this.#incarnationsOf(url, shelf, name);
+    const isAlone = [...incarnations.keys()].every((incarnation) => this.#drops.has(incarnation));
+    for (const [incarnation, segments] of incarnations) {
       if (this.#drops.has(incarnation)) {
         const segmentNames = segments.map(({ file }) => file.range.name);
-        this.#dropped.push({ name, incarnation, committer: url.committer, directory: shelf.directory, segmentNames });
+        const drop = { name, incarnation, committer: url.committer, directory: shelf.directory, segmentNames };
+        this.#dropped.push({ ...drop, isAlone });
         continue;
       }
       add(name, incarnation, {
@@ -511,7 +522,10 @@ export async function deleteDirectory(
     if (!['ENOTEMPTY', 'EEXIST', 'ENOTDIR'].includes(systemCode(error) ?? '')) throw error;
     const aside = `_left-${randomBytes(8).toString('hex')}-${directory}`;
     await storage.rename('', directory, aside);
-    logger.warn({ url: storage.url, directory, aside }, 'what a dropped collection’s directory held besides is kept aside');
+    logger.warn(
+      { url: storage.url, directory, aside },
+      'what a dropped collection’s directory held besides is kept aside',
+    );
   }
 }
 
