@@ -3,7 +3,7 @@
  *
  * - `resp-parser.ts`, `inline-command.ts`, `resp-serializer.ts`, `entries-encoding.ts`: bytes to requests, replies to bytes; no I/O.
  * - `connection.ts`: order of replies, pipelining, when a connection is read.
- * - `limits.ts`, `request-budget.ts`, `reply-budget.ts`: every bound on memory (R5).
+ * - `limits.ts`, `request-budget.ts`, `reply-budget.ts`: every bound on memory (R5); `open-files.ts`: what the system allows.
  * - `commands.ts` and the files named `…-command(s).ts`: the command table, by subject.
  * - `socket-path.ts`: what may stand at the path before we listen.
  *
@@ -20,6 +20,7 @@ import { ArgumentCache } from './argument-cache.ts';
 import type { Assignments, ServerCounters, Session } from './command.ts';
 import { Connection, type ConnectionContext } from './connection.ts';
 import { defaultLimits, type Limits } from './limits.ts';
+import { limitsWithin, readOpenFilesMax } from './open-files.ts';
 import { ReplyBudget } from './reply-budget.ts';
 import { RequestBudget } from './request-budget.ts';
 import { prepareSocketPath } from './socket-path.ts';
@@ -155,7 +156,12 @@ export class SocketServer {
 
 /** A server that listens. Rejects with an Error for people when the path cannot be used. */
 export async function createServer(options: SocketServerOptions): Promise<SocketServer> {
-  const server = new SocketServer(options);
+  const limits = options.limits ?? limitsWithin(await readOpenFilesMax());
+  if (options.limits === undefined && limits.connections < defaultLimits.connections) {
+    const message = 'fewer connections are taken than could be: the limit of open files is low (ulimit -n)';
+    options.logger.warn({ connections: limits.connections }, message);
+  }
+  const server = new SocketServer({ ...options, limits });
   await server.listen();
   return server;
 }

@@ -105,6 +105,18 @@ test('a flush that finds no room is NOSPACE and is done later by itself or by re
   await closeEngine(fixture);
 });
 
+test('too many open files are no fault of the disk: the flush fails, the URL works on (R3)', async () => {
+  const { fileSystem, ...fixture } = await bench();
+  const { engine, urls } = fixture;
+  await append(engine, 'c', range(3));
+  fileSystem.failNext('create', directory, 'EMFILE');
+  await assert.rejects(engine.flush('c'), { code: 'UNAVAILABLE', message: /EMFILE/ });
+  assert.equal(urls[0]?.state, 'Available');
+  assert.equal(await append(engine, 'c', ['more']), 4);
+  assert.equal(await engine.flush('c'), 4);
+  await closeEngine(fixture);
+});
+
 test('what is trimmed goes segment by segment, the cut one stays, and one always remains (E11, section 4)', async () => {
   const fixture = await bench();
   const { engine } = fixture;

@@ -7,7 +7,7 @@
  */
 import type { Logger } from 'pino';
 import type { WalConfiguration } from '../config/configuration.ts';
-import { asWalError, isNoSpace, WalError } from '../errors.ts';
+import { asWalError, isNoSpace, systemCode, WalError } from '../errors.ts';
 import { dropRecord } from '../journal/frame.ts';
 import type { MemoryBudget } from './budget.ts';
 import type { Collection } from './collection.ts';
@@ -281,6 +281,8 @@ export class Flusher {
       return full;
     }
     const failure = asWalError(error, 'UNAVAILABLE', `${url}: a flush failed`);
+    // Nothing was opened, so nothing failed on the disk: what is in memory stays there until the next flush.
+    if (['EMFILE', 'ENFILE'].includes(systemCode(error) ?? '')) return failure;
     committer.setState('Unavailable', `${failure.message}; repair the storage and restart the sidecar`);
     return failure;
   }
