@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { connect } from 'node:net';
 import { networkInterfaces } from 'node:os';
 import { type TestContext, test } from 'node:test';
 import type { Assignment, Component } from '../assignment/assignment.ts';
@@ -263,4 +264,27 @@ test('an address that is none, or taken, is an error that says what to change', 
   const server = await listen('[::1]:0', app).catch(() => listen('127.0.0.1:0', app));
   context.after(() => closeServer(server));
   await assert.rejects(listen(addressOf(server), app), /is taken: end who listens there/);
+});
+
+test('who opens all connections and says nothing, or only half of it, keeps the probes out for moments only', async (context) => {
+  const server = await listen('127.0.0.1:0', (_request, response) => response.end('ok'));
+  const port = Number(addressOf(server).split(':').at(-1));
+  const sockets = Array.from({ length: 256 }, () => connect(port, '127.0.0.1'));
+  context.after(async () => {
+    for (const socket of sockets) socket.destroy();
+    await closeServer(server);
+  });
+  for (const [index, socket] of sockets.entries()) {
+    socket.on('error', () => undefined);
+    if (index % 2 === 0) socket.write('GET / HTTP/1.1\r\nHost:');
+  }
+  const startedMs = performance.now();
+  let answer = '';
+  while (answer !== 'ok' && performance.now() - startedMs < 20_000) {
+    answer = await fetch(`http://127.0.0.1:${port}/`).then(
+      async (response) => response.text(),
+      () => '',
+    );
+  }
+  assert.equal(answer, 'ok');
 });

@@ -5,6 +5,13 @@ import { systemCode } from '../errors.ts';
 
 /** Health probes, a scraper and a few people; more wait in the system's queue or are refused. */
 const connectionsMax = 256;
+/**
+ * How long a request may take to come, its head and all of it: else whoever opens all connections and says nothing would keep
+ * the probes out, and a probe that fails has the pod restarted.
+ */
+const headersTimeoutMs = 3_000;
+const requestTimeoutMs = 10_000;
+const timeoutCheckMs = 500;
 
 /**
  * A server listening on `address`: HOST:PORT or [IPv6]:PORT, port 0 for a free one. Errors say what to change.
@@ -16,8 +23,11 @@ export async function listen(address: string, app: RequestListener): Promise<Ser
     throw new Error(`the HTTP address ${JSON.stringify(address)} is not HOST:PORT, for example 127.0.0.1:9464`);
   }
   const host = parts[1] ?? parts[2] ?? '';
-  const server = createServer(app);
+  const timeouts = { headersTimeout: headersTimeoutMs, requestTimeout: requestTimeoutMs };
+  const server = createServer({ ...timeouts, connectionsCheckingInterval: timeoutCheckMs }, app);
   server.maxConnections = connectionsMax;
+  // The same for answers that nobody takes.
+  server.timeout = requestTimeoutMs;
   try {
     server.listen({ port, host: host === '' ? undefined : host });
     await once(server, 'listening');
