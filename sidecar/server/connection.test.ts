@@ -230,7 +230,67 @@ test('a large request that stands still while others wait for its turn is ended 
     other.socket.write(request);
     await other.expect(':1\r\n');
     await until(() => stalled.ended, 'the end of the stalled one');
-    assert.match(stalled.text, /^-UNAVAILABLE no more of the request came/);
+    assert.match(stalled.text, /^-UNAVAILABLE too little of the request came/);
+  } finally {
+    await end();
+  }
+});
+
+test('a large request that dribbles in while others wait for its turn is ended with an error (R5)', async () => {
+  const { server, connect, end } = await startTestServer({ connectionHeldBytes: 64 * 1024, requestStallMs: 100 });
+  try {
+    const [slow, other] = [await connect(), await connect()];
+    const request = encodeRequest(append(Buffer.alloc(300_000, 7)));
+    slow.socket.write(request.subarray(0, 200_000));
+    await until(() => server.counters.inputBytes >= 200_000, 'the turn taken');
+    const dribble = setInterval(() => slow.socket.write('x'), 10);
+    other.socket.write(request);
+    await other.expect(':1\r\n');
+    clearInterval(dribble);
+    await until(() => slow.ended, 'the end of the slow one');
+    assert.match(slow.text, /^-UNAVAILABLE too little of the request came/);
+  } finally {
+    await end();
+  }
+});
+
+test('a large request that waits for the log passes the turn on, and is answered in the end (E2)', async () => {
+  const { wal, server, connect, end } = await startTestServer({ connectionHeldBytes: 64 * 1024, requestStallMs: 50 });
+  try {
+    const [first, second] = [await connect(), await connect()];
+    const request = encodeRequest(append(Buffer.alloc(300_000, 7)));
+    wal.held = [];
+    first.socket.write(request);
+    await until(() => wal.held?.length === 1, 'the first append in flight');
+    second.socket.write(request);
+    await until(() => wal.held?.length === 2, 'the second append in flight');
+    for (const release of wal.held ?? []) release();
+    await Promise.all([first, second].map((client) => until(() => client.receivedBytes > 0, 'a reply')));
+    assert.deepEqual([first.take(), second.take()].toSorted(), [':1\r\n', ':2\r\n']);
+    assert.equal(server.connectionCount, 2);
+  } finally {
+    await end();
+  }
+});
+
+test('small reads do not wait in line behind large ones that wait for slow clients (R5)', async () => {
+  const { wal, connect, end } = await startTestServer({ replyBytes: 32 * 1024 * 1024 });
+  try {
+    const [writer, small] = [await connect(), await connect()];
+    for (let entry = 1; entry <= 20; entry += 1) {
+      writer.send(append(Buffer.alloc(1024 * 1024, 1)));
+      await writer.expect(`:${entry}\r\n`);
+    }
+    const slow = await Promise.all(Array.from({ length: 3 }, () => connect()));
+    for (const client of slow) {
+      client.socket.pause();
+      client.send(['WAL.READ', 'c', '0', 'COUNT', '20', 'BYTES', String(20 * 1024 * 1024)]);
+    }
+    small.send(['WAL.READ', 'c', '1', 'COUNT', '1', 'BYTES', '1']);
+    await until(() => small.receivedBytes > 1024 * 1024, 'the small read');
+    for (const client of slow) client.socket.resume();
+    await Promise.all(slow.map((client) => until(() => client.receivedBytes > 20 * 1024 * 1024, 'a large read')));
+    await wal.drop('c');
   } finally {
     await end();
   }

@@ -67,7 +67,7 @@ export class Connection implements RequestHolder {
   /** While it has the turn: whether a request was got done in it. */
   #turnUsed = false;
 
-  lastReceivedMs = performance.now();
+  receivedBytes = 0;
 
   constructor(socket: Socket, session: Session, shared: ConnectionContext) {
     this.#socket = socket;
@@ -96,6 +96,10 @@ export class Connection implements RequestHolder {
     this.#socket.destroy();
   }
 
+  get isReceiving(): boolean {
+    return this.#isIdle() && this.#starved && !this.#socket.writableNeedDrain;
+  }
+
   reconsider(): void {
     // Not at once: this may be called while another connection, or this one, is in the middle of its account.
     this.#requestFlush();
@@ -104,11 +108,11 @@ export class Connection implements RequestHolder {
   stalled(): void {
     this.#shared.logger.warn(
       { connection: this.session.id },
-      'a request stood still while others waited: disconnected',
+      'a request hardly moved while others waited: disconnected',
     );
     const seconds = this.#shared.limits.requestStallMs / 1000;
     this.#writer.error(
-      new WalError('UNAVAILABLE', `no more of the request came for ${seconds} s while others waited: send it whole`),
+      new WalError('UNAVAILABLE', `too little of the request came in ${seconds} s while others waited: send it whole`),
     );
     this.#end();
   }
@@ -128,7 +132,7 @@ export class Connection implements RequestHolder {
 
   #receive(chunk: Buffer): void {
     if (this.#ending || this.#last || this.#inputOver) return;
-    this.lastReceivedMs = performance.now();
+    this.receivedBytes += chunk.length;
     this.#shared.counters.inputBytes += chunk.length;
     this.#parser.push(chunk);
     this.#starved = false;
@@ -301,7 +305,7 @@ export class Connection implements RequestHolder {
   /** Brings the account, reading and ending up to date with the state. */
   #settle(): void {
     if (this.#closed || this.#ending) return;
-    const idle = !this.#running && this.#next === undefined && this.#appends.length === 0;
+    const idle = this.#isIdle();
     if (idle && (this.#last || (this.#starved && this.#inputOver))) {
       this.#end();
       return;
@@ -312,6 +316,11 @@ export class Connection implements RequestHolder {
     this.#count(heldBytes, idle);
     if (this.#mayRead(heldBytes, idle)) this.#resume();
     else this.#pause();
+  }
+
+  /** No request is started, or waits to be. */
+  #isIdle(): boolean {
+    return !this.#running && this.#next === undefined && this.#appends.length === 0;
   }
 
   #count(heldBytes: number, idle: boolean): void {

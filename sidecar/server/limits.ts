@@ -28,8 +28,9 @@ export interface Limits {
   readonly heldBytes: number;
   /** Entries read for WAL.READ and WAL.EXPORT and not yet taken by clients, over all connections. */
   readonly replyBytes: number;
-  /** How long one large request may stand still while other connections wait for its place. */
+  /** In this time one large request must bring `requestProgressBytes`, or its end, while others wait for its place. */
   readonly requestStallMs: number;
+  readonly requestProgressBytes: number;
   /** How long a client may take nothing of its output before it is disconnected. */
   readonly outputStallMs: number;
   /** How long a connection that we end may take to read its last replies and close. */
@@ -52,6 +53,7 @@ export const defaultLimits: Limits = {
   heldBytes: 64 * mebibyte,
   replyBytes: 512 * mebibyte,
   requestStallMs: 10_000,
+  requestProgressBytes: 4 * mebibyte,
   outputStallMs: 60_000,
   lingerMs: 2_000,
 };

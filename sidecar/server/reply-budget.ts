@@ -1,6 +1,9 @@
 /**
  * The bound over all connections on entries read for clients and not yet taken by them (R5). A read asks for as much as
  * it may return before it begins, gives back what it did not need when it is done, and the rest when the reply is written.
+ *
+ * Small reads and large ones wait in lines of their own: clients that take their large replies slowly hold up other large
+ * reads, and no small one. While a large one waits, the small ones together have a quarter at most, so that its turn comes.
  */
 import { WalError } from '../errors.ts';
 
@@ -17,10 +20,16 @@ interface Waiter {
   readonly grant: () => void;
 }
 
+/** A read is small up to this share of the bound: 32 MiB of the default's 512; a read without options asks for 17. */
+const smallShare = 1 / 16;
+const smallShareWhileLargeWaits = 1 / 4;
+
 export class ReplyBudget {
   readonly #limitBytes: number;
   #usedBytes = 0;
-  readonly #waiters: Waiter[] = [];
+  #smallUsedBytes = 0;
+  readonly #small: Waiter[] = [];
+  readonly #large: Waiter[] = [];
 
   /** `limitBytes` is the bound over all leases. */
   constructor(limitBytes: number) {
@@ -31,10 +40,10 @@ export class ReplyBudget {
     return this.#usedBytes;
   }
 
-  /** A share of `bytes` if there is room and nobody waits, else undefined. */
+  /** A share of `bytes` if there is room and nobody of its kind waits, else undefined. */
   take(bytes: number): Lease | undefined {
-    if (this.#waiters.length > 0 || this.#usedBytes + bytes > this.#limitBytes) return undefined;
-    this.#usedBytes += bytes;
+    if (this.#lineOf(bytes).length > 0 || !this.#fits(bytes)) return undefined;
+    this.#add(bytes, this.#isSmall(bytes));
     return this.#leaseOf(bytes);
   }
 
@@ -53,8 +62,9 @@ export class ReplyBudget {
 
   #granted(bytes: number, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
+      const line = this.#lineOf(bytes);
       const onAbort = (): void => {
-        this.#waiters.splice(this.#waiters.indexOf(waiter), 1);
+        line.splice(line.indexOf(waiter), 1);
         this.#grant();
         reject(signal.reason);
       };
@@ -63,15 +73,16 @@ export class ReplyBudget {
         resolve();
       };
       const waiter: Waiter = { bytes, grant };
-      this.#waiters.push(waiter);
+      line.push(waiter);
       signal.addEventListener('abort', onAbort, { once: true });
     });
   }
 
   #leaseOf(bytes: number): Lease {
+    const isSmall = this.#isSmall(bytes);
     let heldBytes = bytes;
     const resize = (to: number): void => {
-      this.#usedBytes += to - heldBytes;
+      this.#add(to - heldBytes, isSmall);
       heldBytes = to;
       this.#grant();
     };
@@ -84,13 +95,32 @@ export class ReplyBudget {
     return { resize, release };
   }
 
+  #isSmall(bytes: number): boolean {
+    return bytes <= this.#limitBytes * smallShare;
+  }
+
+  #lineOf(bytes: number): Waiter[] {
+    return this.#isSmall(bytes) ? this.#small : this.#large;
+  }
+
+  #fits(bytes: number): boolean {
+    if (this.#usedBytes + bytes > this.#limitBytes) return false;
+    if (!this.#isSmall(bytes) || this.#large.length === 0) return true;
+    return this.#smallUsedBytes + bytes <= this.#limitBytes * smallShareWhileLargeWaits;
+  }
+
+  #add(bytes: number, isSmall: boolean): void {
+    this.#usedBytes += bytes;
+    if (isSmall) this.#smallUsedBytes += bytes;
+  }
+
   #grant(): void {
-    for (;;) {
-      const [first] = this.#waiters;
-      if (first === undefined || this.#usedBytes + first.bytes > this.#limitBytes) return;
-      this.#waiters.shift();
-      this.#usedBytes += first.bytes;
-      first.grant();
+    for (const line of [this.#large, this.#small]) {
+      for (let first = line[0]; first !== undefined && this.#fits(first.bytes); first = line[0]) {
+        line.shift();
+        this.#add(first.bytes, this.#isSmall(first.bytes));
+        first.grant();
+      }
     }
   }
 }

@@ -1,34 +1,37 @@
 /**
  * The bound over all connections on what was received and not answered (R5). Beyond it, a connection that holds more
  * than it always may is not read. So that requests that are in part here can still get done, one connection at a time
- * has the **turn**: it is read on, outside the bound, until its request is answered. Who has the turn and lets it stand
- * still while others wait for it is disconnected.
+ * has the **turn**: it is read on, outside the bound, until its request is answered. Who has the turn and sends too little
+ * of its request while others wait is disconnected; who waits for the log's answer only passes the turn on.
  */
 import type { Limits } from './limits.ts';
 
 /** A connection, as the budget sees it. */
 export interface RequestHolder {
-  /** When bytes last came, in milliseconds of the monotonic clock. */
-  readonly lastReceivedMs: number;
+  /** Bytes that came since it was made. */
+  readonly receivedBytes: number;
+  /** Its request is not here in full: more bytes are what it needs. */
+  readonly isReceiving: boolean;
   /** It has the turn now, or there is room again: it should look whether it may be read. */
   reconsider(): void;
-  /** It had the turn, sent nothing for `requestStallMs` and others wait: it is to be ended. */
+  /** It had the turn, sent too little in `requestStallMs` and others wait: it is to be ended. */
   stalled(): void;
 }
 
 export class RequestBudget {
-  readonly #limits: Pick<Limits, 'heldBytes' | 'requestStallMs'>;
+  readonly #limits: Pick<Limits, 'heldBytes' | 'requestProgressBytes' | 'requestStallMs'>;
   #heldBytes = 0;
   #full = false;
   #turn: RequestHolder | undefined;
-  #turnSinceMs = 0;
+  /** What its holder had received when it was last looked at. */
+  #turnReceivedBytes = 0;
   /** Those who want the turn, first come first served. */
   readonly #queue = new Set<RequestHolder>();
   /** Those who are not read until there is room. */
   readonly #paused = new Set<RequestHolder>();
   #stallTimer: NodeJS.Timeout | undefined;
 
-  constructor(limits: Pick<Limits, 'heldBytes' | 'requestStallMs'>) {
+  constructor(limits: Pick<Limits, 'heldBytes' | 'requestProgressBytes' | 'requestStallMs'>) {
     this.#limits = limits;
   }
 
@@ -93,7 +96,6 @@ export class RequestBudget {
     if (next === undefined) return undefined;
     this.#queue.delete(next);
     this.#turn = next;
-    this.#turnSinceMs = performance.now();
     if (this.#queue.size > 0) this.#watchForStall();
     return next;
   }
@@ -101,18 +103,22 @@ export class RequestBudget {
   #watchForStall(): void {
     const holder = this.#turn;
     if (holder === undefined || this.#stallTimer !== undefined) return;
-    const stillMs = performance.now() - Math.max(holder.lastReceivedMs, this.#turnSinceMs);
-    const waitMs = Math.max(1, Math.ceil(this.#limits.requestStallMs - stillMs));
+    this.#turnReceivedBytes = holder.receivedBytes;
     this.#stallTimer = setTimeout(() => {
       this.#stallTimer = undefined;
-      this.#endStalledTurn(holder);
-    }, waitMs);
+      this.#judgeTurn(holder);
+    }, this.#limits.requestStallMs);
     this.#stallTimer.unref();
   }
 
-  #endStalledTurn(holder: RequestHolder): void {
-    const stillMs = performance.now() - Math.max(holder.lastReceivedMs, this.#turnSinceMs);
-    if (stillMs < this.#limits.requestStallMs) {
+  #judgeTurn(holder: RequestHolder): void {
+    if (!holder.isReceiving) {
+      // The log takes its time (a disk may hang): no fault of the client's, and others need not wait for it.
+      this.endTurn(holder);
+      holder.reconsider();
+      return;
+    }
+    if (holder.receivedBytes - this.#turnReceivedBytes >= this.#limits.requestProgressBytes) {
       this.#watchForStall();
       return;
     }
