@@ -81,6 +81,9 @@ export class Sidecar {
     });
     const { assignments, engine: wal } = parts;
     parts.server = await createServer({ wal, assignments, socketPath, logger, version });
+    for (const { component, url, state, reason } of [...parts.urls.values()].flat()) {
+      if (state !== 'Available') logger.warn({ component, url, state, reason }, 'a storage URL does not work');
+    }
     const collections = countCollections(assignments);
     logger.info({ socket: socketPath, http: this.httpAddress, version, collections }, 'serving');
     this.#publish(wal, assignments);

@@ -48,6 +48,7 @@ testFault(
     const { sidecar, client } = await scene.serve();
     await checkWithoutD2(client, names);
     assert.ok(!(await readdir(workplace.directory)).includes('d2'), 'a lost directory is not made anew');
+    assert.equal(sidecar.logged('a storage URL does not work')?.['state'], 'Missing');
     await sidecar.stop();
     await rename(workplace.path('elsewhere'), workplace.path('d2'));
     await checkAllIsBack(scene, names);
@@ -104,6 +105,7 @@ testFault(
     const { sidecar, client } = await scene.serve();
     await checkWithoutD2(client, names);
     assert.equal(await readFile(workplace.path('d2'), 'utf8'), 'in the way');
+    assert.equal(sidecar.logged('a storage URL does not work')?.['state'], 'Unavailable');
     await sidecar.stop();
     await rm(workplace.path('d2'));
     await rename(workplace.path('elsewhere'), workplace.path('d2'));
