@@ -122,7 +122,8 @@ class Cover {
 }
 
 function damageOf(traces: readonly Trace[], cover: Cover, checkpoint: number, published: number): string {
-  const remedy = 'restore the files from a copy, or drop the collection';
+  // Damage stays in the state record (E21): putting files back after it was found does not end it.
+  const remedy = 'copy what is left if it is needed, then drop the collection';
   for (const { replayed, doubt, committer } of traces) {
     const { url } = committer.managed;
     if (replayed?.damage) return replayed.damage;
