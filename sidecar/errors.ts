@@ -48,6 +48,11 @@ export function systemCode(error: unknown): string | undefined {
   return undefined;
 }
 
+/** What went wrong in a URL's storage, as a client may see it: NOSPACE where there is no room, else UNAVAILABLE. */
+export function storageError(error: unknown, context: string): WalError {
+  return asWalError(error, isNoSpace(error) ? 'NOSPACE' : 'UNAVAILABLE', context);
+}
+
 /** Whether a system error says that there is no room left: on the disk, or in a quota. */
 export function isNoSpace(error: unknown): boolean {
   const code = systemCode(error);

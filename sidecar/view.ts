@@ -40,11 +40,11 @@ export class RunningView implements SidecarView {
   }
 
   startup(): Check[] {
-    return startupChecks(this.urls(), this.#options.parts.server !== undefined);
+    return startupChecks(this.#managedUrls(), this.#options.parts.server !== undefined);
   }
 
   readiness(): Check[] {
-    return readinessChecks(this.urls(), this.#options.parts.server !== undefined);
+    return readinessChecks(this.#managedUrls(), this.#options.parts.server !== undefined);
   }
 
   configHash(): string {
@@ -104,5 +104,9 @@ export class RunningView implements SidecarView {
       commands: server?.counters.commandsProcessed ?? 0,
       receivedBytes: server?.counters.inputBytes ?? 0,
     };
+  }
+
+  #managedUrls(): ManagedUrl[] {
+    return [...this.#options.parts.urls.values()].flat();
   }
 }

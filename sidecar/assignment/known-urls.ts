@@ -9,7 +9,7 @@
  *
  * One writer at a time: the URLs are locked (E28), and within the process all changes stand in one queue.
  */
-import { asWalError, isNoSpace, WalError } from '../errors.ts';
+import { asWalError, storageError, WalError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Component, ManagedUrl } from './assignment.ts';
 import { deadlineMsDefault, withDeadline, within } from './deadline.ts';
@@ -208,7 +208,7 @@ export class KnownUrls {
     try {
       await writeUrlFile(withDeadline(storage, this.#deadlineMs()), file);
     } catch (error) {
-      throw asWalError(error, isNoSpace(error) ? 'NOSPACE' : 'UNAVAILABLE', `${url}/_url.json cannot be written`);
+      throw storageError(error, `${url}/_url.json cannot be written`);
     }
     slot.content = { kind: 'file', file };
   }

@@ -1,6 +1,6 @@
 /** One URL of a component as the assignments see it: what it holds, and the calls to its storage. */
 import type { Logger } from 'pino';
-import { asWalError, isNoSpace, systemCode, WalError } from '../errors.ts';
+import { storageError, systemCode, WalError } from '../errors.ts';
 import { isTemporaryName } from '../storage/file.ts';
 import type { ManagedUrl, UrlState } from './assignment.ts';
 import { collectionFileName } from './collection-file.ts';
@@ -88,7 +88,7 @@ export class UrlHome {
 
   /** The error of a call to the URL as a client may see it. */
   shown(error: unknown): WalError {
-    return asWalError(error, isNoSpace(error) ? 'NOSPACE' : 'UNAVAILABLE', this.managed.url);
+    return storageError(error, this.managed.url);
   }
 
   enter(state: UrlState, reason: string): void {

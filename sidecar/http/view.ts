@@ -50,8 +50,11 @@ export interface Counters {
   readonly receivedBytes: number;
 }
 
+/** What health asks of a URL: nothing that would have to be counted. */
+type UrlHealth = Pick<UrlView, 'component' | 'url' | 'state' | 'reason'>;
+
 /** `/startupz`: every WAL URL is recovered or was declared something else, and the socket accepts connections. */
-export function startupChecks(urls: readonly UrlView[], isServing: boolean): Check[] {
+export function startupChecks(urls: readonly UrlHealth[], isServing: boolean): Check[] {
   const checks = walUrls(urls).map(({ url, state, reason }) => {
     const ok = state !== 'Recovering';
     return { name: url, ok, message: ok ? reason : `${url} is being recovered.` };
@@ -60,14 +63,14 @@ export function startupChecks(urls: readonly UrlView[], isServing: boolean): Che
 }
 
 /** `/readyz`: the socket serves, and at least one WAL URL is Available. */
-export function readinessChecks(urls: readonly UrlView[], isServing: boolean): Check[] {
+export function readinessChecks(urls: readonly UrlHealth[], isServing: boolean): Check[] {
   const states = walUrls(urls).map(({ url, state, reason }) => `${url} is ${state}. ${reason}`.trim());
   const ok = walUrls(urls).some((url) => url.state === 'Available');
   const available = { name: 'a WAL URL is Available', ok, message: ok ? '' : states.join(' ') };
   return [socketCheck(isServing), available];
 }
 
-function walUrls(urls: readonly UrlView[]): UrlView[] {
+function walUrls(urls: readonly UrlHealth[]): UrlHealth[] {
   return urls.filter((url) => url.component === 'wal');
 }
 

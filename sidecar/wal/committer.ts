@@ -86,6 +86,11 @@ export class Committer {
     return storage;
   }
 
+  /** Whether the URL's storage takes writes now. */
+  get canWrite(): boolean {
+    return this.managed.state === 'Available' || this.managed.state === 'Stalled';
+  }
+
   /** What is received and not answered yet. */
   get pendingAppends(): number {
     return (
@@ -186,7 +191,7 @@ export class Committer {
 
   #refusal(): WalError | undefined {
     const { state, url, reason } = this.managed;
-    if (state === 'Available' || state === 'Stalled') return undefined;
+    if (this.canWrite) return undefined;
     if (state === 'Full') return new WalError('NOSPACE', reason);
     if (state === 'Fenced') return new WalError('FENCED', reason);
     return new WalError('UNAVAILABLE', `${url} is ${state}: ${reason}`);
@@ -201,8 +206,7 @@ export class Committer {
   }
 
   #isAffordable(append: Append): boolean {
-    const canFlush = this.managed.state === 'Available' || this.managed.state === 'Stalled';
-    return this.#options.budget.admits(this.managed.index, append.bytesMax, canFlush);
+    return this.#options.budget.admits(this.managed.index, append.bytesMax, this.canWrite);
   }
 
   #wait(append: Append): void {

@@ -9,16 +9,18 @@ import type { Assignment, ManagedUrl } from '../assignment/assignment.ts';
 import { escapeCollection } from '../assignment/directory-name.ts';
 import type { AssignmentService } from '../assignment/service.ts';
 import type { WalConfiguration } from '../config/configuration.ts';
-import { asWalError, isNoSpace, WalError } from '../errors.ts';
+import { asWalError, storageError, WalError } from '../errors.ts';
 import { dropRecord } from '../journal/frame.ts';
 import { MemoryBudget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import { Collection } from './collection.ts';
 import { Committer } from './committer.ts';
+import { deleteDirectory } from './dropped-directory.ts';
 import { type OldJournal, startEpoch } from './epoch.ts';
 import { Flusher, journalFileBytesMax } from './flusher.ts';
 import { exportEntries, measureEntries, readEntries } from './reader.ts';
-import { deleteDirectory, recover, type UnfinishedDrop } from './recovery.ts';
+import { recover } from './recovery.ts';
+import type { UnfinishedDrop } from './restoration.ts';
 import type { AppendDone, CollectionStatistics, ReadOptions, Wal, WalEntry } from './wal.ts';
 
 /** A URL that was full is tried again so often, and counts as having room from the lesser of these two on. */
@@ -194,7 +196,7 @@ export class WalEngine implements Wal {
   }
 
   #committerOf(managed: ManagedUrl): Committer {
-    const { assignments: _, clock, configuration, logger } = this.#options;
+    const { clock, configuration, logger } = this.#options;
     const committer: Committer = new Committer({
       managed,
       clock,
@@ -455,9 +457,8 @@ export class WalEngine implements Wal {
   }
 
   #urlFailed(managed: ManagedUrl, error: unknown): void {
-    const isFull = isNoSpace(error) || (error instanceof WalError && error.code === 'NOSPACE');
-    const failure = asWalError(error, isFull ? 'NOSPACE' : 'UNAVAILABLE', managed.url);
-    this.committers[managed.index]?.setState(isFull ? 'Full' : 'Unavailable', failure.message);
+    const { code, message } = storageError(error, managed.url);
+    this.committers[managed.index]?.setState(code === 'NOSPACE' ? 'Full' : 'Unavailable', message);
   }
 
   #warn(collection: Collection, error: unknown, what: string): void {

@@ -13,8 +13,7 @@ import type { MemoryBudget } from './budget.ts';
 import type { Collection } from './collection.ts';
 import type { Committer } from './committer.ts';
 import type { EntryRun } from './memory.ts';
-import { encodeSegment, segmentName } from './segment.ts';
-import { SegmentFile } from './segment-file.ts';
+import { publishSegment } from './segment-file.ts';
 
 /** Flushes under way at once for a URL: the second one computes while the first one's sync is on its way. */
 const flushesPerUrl = 2;
@@ -39,8 +38,6 @@ export class Flusher {
   readonly #options: FlusherOptions;
   readonly #queues = new Map<Committer, UrlQueue>();
   readonly #journalBytesMax: number;
-  flushedEntries = 0;
-  flushedSegments = 0;
 
   constructor(options: FlusherOptions) {
     this.#options = options;
@@ -57,7 +54,7 @@ export class Flusher {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
     const { budget, committers } = this.#options;
-    this.#flushLargest(budget.excessBytes((index) => committers[index] !== undefined && canWrite(committers[index])));
+    this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
     if ((committer.journal?.bytes ?? 0) > this.#journalBytesMax) this.#flushOldest(committer);
   }
 
@@ -128,7 +125,7 @@ export class Flusher {
 
   #start(committer: Committer): void {
     const queue = this.#queueOf(committer);
-    while (queue.running < flushesPerUrl && canWrite(committer)) {
+    while (queue.running < flushesPerUrl && committer.canWrite) {
       const collection = queue.waiting.shift();
       if (collection === undefined) return;
       queue.running++;
@@ -157,7 +154,7 @@ export class Flusher {
     try {
       const entries = await this.#writeSegment(collection, frozen);
       this.#release(collection, () => collection.memory.dropFrozen());
-      this.#noteFlushed(collection, entries);
+      this.#afterFlush(collection);
       return entries;
     } catch (error) {
       collection.memory.thaw();
@@ -170,24 +167,19 @@ export class Flusher {
    * Resolves with the number of live entries in it: a batch that the checkpoint cuts is written whole.
    */
   async #writeSegment(collection: Collection, frozen: readonly EntryRun[]): Promise<number> {
-    const { checkpoint, name, incarnation } = collection;
+    const { checkpoint, directory, home, name, incarnation } = collection;
     const runs = frozen.filter((run) => run.first + run.count - 1 > checkpoint);
     const [firstRun, lastRun] = [runs[0], runs.at(-1)];
     if (firstRun === undefined || lastRun === undefined) return 0;
-    const range = rangeOf(firstRun.first, lastRun.first + lastRun.count - 1);
-    const { storage } = collection.home;
+    const range = { first: firstRun.first, last: lastRun.first + lastRun.count - 1 };
     const metadata = { collection: name, incarnation, checkpoint };
-    const parts = await encodeSegment(metadata, this.#options.configuration.compression, runs);
-    await storage.publish(`${collection.directory}/${range.name}`, parts);
-    const fileBytes = parts.reduce((sum, part) => sum + part.length, 0);
-    const encodedBytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
-    collection.segments.push(new SegmentFile(storage, collection.directory, range, fileBytes, encodedBytes));
+    const { compression } = this.#options.configuration;
+    const segment = await publishSegment(home.storage, directory, range, metadata, compression, runs);
+    collection.segments.push(segment);
     return range.last - Math.max(range.first - 1, checkpoint);
   }
 
-  #noteFlushed(collection: Collection, entries: number): void {
-    this.flushedEntries += entries;
-    if (entries > 0) this.flushedSegments++;
+  #afterFlush(collection: Collection): void {
     const isTrimmable = collection.segments.some((segment) => segment.range.last <= collection.checkpoint);
     if (isTrimmable)
       void this.trim(collection).catch((error: unknown) => this.#report(collection.home, error, 'trimming failed'));
@@ -201,7 +193,7 @@ export class Flusher {
     const trimmed = collection.segments.filter((segment) => segment.range.last <= checkpoint);
     if (trimmed.length === 0) return;
     await home.secure();
-    const isEntryFree = trimmed.length === 1 && trimmed[0]?.range.name === rangeOf(checkpoint + 1, checkpoint).name;
+    const isEntryFree = trimmed.length === 1 && trimmed[0]?.range.first === checkpoint + 1;
     if (trimmed.length === collection.segments.length) {
       if (isEntryFree) return;
       await this.#writeEntryFree(collection);
@@ -216,13 +208,11 @@ export class Flusher {
 
   /** A directory that once held a segment always holds one: durable before the last other one goes. */
   async #writeEntryFree(collection: Collection): Promise<void> {
-    const { checkpoint, directory, name, incarnation } = collection;
-    const range = rangeOf(checkpoint + 1, checkpoint);
-    const { storage } = collection.home;
-    const parts = await encodeSegment({ collection: name, incarnation, checkpoint }, 'none', []);
-    await storage.publish(`${directory}/${range.name}`, parts);
-    const fileBytes = parts.reduce((sum, part) => sum + part.length, 0);
-    collection.segments.push(new SegmentFile(storage, directory, range, fileBytes, 0));
+    const { checkpoint, directory, home, name, incarnation } = collection;
+    const range = { first: checkpoint + 1, last: checkpoint };
+    const metadata = { collection: name, incarnation, checkpoint };
+    const segment = await publishSegment(home.storage, directory, range, metadata, 'none', []);
+    collection.segments.push(segment);
   }
 
   /** Runs a change of the collection's memory and gives back what it freed. */
@@ -236,7 +226,9 @@ export class Flusher {
   /** The largest collections, until what they hold, and what flushes under way will free, makes up for the excess (E7). */
   #flushLargest(excessBytes: number): void {
     if (excessBytes <= 0) return;
-    const all = this.#options.committers.filter(canWrite).flatMap(({ collections }) => Array.from(collections));
+    const all = this.#options.committers
+      .filter(({ canWrite }) => canWrite)
+      .flatMap(({ collections }) => Array.from(collections));
     let excess = all.reduce((left, collection) => left - comingBytes(collection), excessBytes);
     if (excess <= 0) return;
     const largest = all.filter((collection) => isFlushable(collection) && !collection.memory.isEmpty);
@@ -261,7 +253,7 @@ export class Flusher {
     if (journal === undefined) return;
     for (;;) {
       const [oldest, next] = journal.files;
-      if (oldest === undefined || next === undefined || !canWrite(committer)) return;
+      if (oldest === undefined || next === undefined || !committer.canWrite) return;
       if (!use.needing(oldest.number).next().done) return;
       await renewRecords(committer, oldest.number);
       await committer.secure();
@@ -336,12 +328,4 @@ function isFlushable({ damage, isDropping, isFlushQueued }: Collection): boolean
 /** What flushes that are queued or under way will free of the collection's memory. */
 function comingBytes({ isFlushQueued, memory }: Collection): number {
   return isFlushQueued ? memory.capacityBytes : memory.usedBytes - memory.unfrozenBytes;
-}
-
-function canWrite(committer: Committer): boolean {
-  return committer.managed.state === 'Available' || committer.managed.state === 'Stalled';
-}
-
-function rangeOf(first: number, last: number): { name: string; first: number; last: number } {
-  return { name: segmentName(first, last), first, last };
 }

@@ -10,8 +10,7 @@ import { asWalError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { CollectionMemory, EntryRun } from './memory.ts';
 import type { SequenceRange } from './replayed.ts';
-import { encodeSegment, segmentName } from './segment.ts';
-import { cutRun, SegmentFile } from './segment-file.ts';
+import { cutRun, publishSegment } from './segment-file.ts';
 import { isEntryFree, type SurveyedSegment, separateVoid } from './survey.ts';
 
 export interface MendRequest {
@@ -64,13 +63,8 @@ async function writeSegment(
     ({ count }) => count > 0,
   );
   const metadata = { collection, incarnation, checkpoint: 0 };
-  const parts = await encodeSegment(metadata, 'none', runs);
-  const range = { name: segmentName(first, last), first, last };
   await storage.createDirectory(directory);
-  await storage.publish(`${directory}/${range.name}`, parts);
-  const fileBytes = parts.reduce((sum, bytes) => sum + bytes.length, 0);
-  const encodedBytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
-  const file = new SegmentFile(storage, directory, range, fileBytes, encodedBytes);
+  const file = await publishSegment(storage, directory, { first, last }, metadata, 'none', runs);
   try {
     return { file, header: await file.header() };
   } catch (error) {

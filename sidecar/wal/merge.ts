@@ -5,7 +5,7 @@ import type { Committer } from './committer.ts';
 import { CollectionMemory } from './memory.ts';
 import type { ReplayedCollection, SequenceRange } from './replayed.ts';
 import { cutRun } from './segment-file.ts';
-import { isEntryFree, type Shelf, type SurveyedSegment, separateVoid } from './survey.ts';
+import { byRange, isEntryFree, type Shelf, type SurveyedSegment, separateVoid } from './survey.ts';
 
 /** What one URL has of an incarnation. */
 export interface Trace {
@@ -161,8 +161,4 @@ function homeOf(traces: readonly Trace[]): Committer {
   const [first] = sorted;
   if (first === undefined) throw new Error('an incarnation without a trace');
   return first.committer;
-}
-
-function byRange(a: SurveyedSegment, b: SurveyedSegment): number {
-  return a.file.range.first - b.file.range.first || a.file.range.last - b.file.range.last;
 }

@@ -1,8 +1,18 @@
 /** A segment that lies in storage: reading it, and keeping it until its last reader is done (E15). */
+import type { Compression } from '../config/configuration.ts';
+import { partsBytes } from '../storage/parts.ts';
 import type { Storage, StoredReader } from '../storage/storage.ts';
 import { entrySequence, skipEntry } from './entry.ts';
 import type { EntryRun } from './memory.ts';
-import { decodeSegmentHeader, openBlock, type SegmentHeader, type SegmentName } from './segment.ts';
+import {
+  decodeSegmentHeader,
+  encodeSegment,
+  openBlock,
+  type SegmentHeader,
+  type SegmentMetadata,
+  type SegmentName,
+  segmentName,
+} from './segment.ts';
 
 /** Most headers fit; a longer one takes another read. */
 const headerReadBytes = 8 * 1024;
@@ -86,6 +96,22 @@ export class SegmentFile {
       if (header !== undefined) return header;
     }
   }
+}
+
+/** Writes a segment that holds `runs`, which are the entries of `range`; it is durable when this resolves (E8). */
+export async function publishSegment(
+  storage: Storage,
+  directory: string,
+  range: { readonly first: number; readonly last: number },
+  metadata: SegmentMetadata,
+  compression: Compression,
+  runs: readonly EntryRun[],
+): Promise<SegmentFile> {
+  const name = { name: segmentName(range.first, range.last), first: range.first, last: range.last };
+  const parts = await encodeSegment(metadata, compression, runs);
+  await storage.publish(`${directory}/${name.name}`, parts);
+  const encodedBytes = runs.reduce((sum, run) => sum + run.bytes.length, 0);
+  return new SegmentFile(storage, directory, name, partsBytes(parts), encodedBytes);
 }
 
 /** The part of a run at or above `from`. */

@@ -62,7 +62,7 @@ async function surveyDirectory(storage: Storage, found: Found, foreign: string[]
   }
   const isKnown = segments.length > 0 || files.some((file) => file.name === collectionFileName);
   if (isKnown) await storage.syncDirectory(found.directory);
-  segments.sort((a, b) => a.file.range.first - b.file.range.first || a.file.range.last - b.file.range.last);
+  segments.sort(byRange);
   return { ...found, segments };
 }
 
@@ -116,6 +116,11 @@ function joined(sorted: readonly SurveyedSegment[]): { first: number; last: numb
     else range.last = Math.max(range.last, last);
   }
   return ranges;
+}
+
+/** Orders segments by their first sequence, then by their last. */
+export function byRange(a: SurveyedSegment, b: SurveyedSegment): number {
+  return a.file.range.first - b.file.range.first || a.file.range.last - b.file.range.last;
 }
 
 /** Whether it holds no entry, by its name. */
