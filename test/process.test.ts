@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { program, root } from './requirement.ts';
 import { type RespClient, readAll, Unanswered } from './resp-client.ts';
 import type { RunningSidecar } from './running-sidecar.ts';
@@ -124,6 +125,20 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     },
   );
 }
+
+testFault(
+  'signals that come while it ends in good order, up to its last moment, leave its exit status 0',
+  async (scene) => {
+    const { sidecar } = await scene.serve({ configuration: scene.configuration(['d1']) });
+    const exit = sidecar.exit();
+    const ended = exit.then(() => true);
+    // All within the second in which a signal is the same request again, with room for a process that gets no processor.
+    const endMs = performance.now() + 300;
+    do sidecar.signal('SIGINT');
+    while (!(await Promise.race([ended, setImmediate(false)])) && performance.now() < endMs);
+    assert.equal(await exit, 0);
+  },
+);
 
 testFault('origin: [storage] wal_dir of an older file still works, with a warning', async (scene) => {
   const configuration = `[storage]\nwal_dir = "${scene.workplace.path('old', 'wal')}"\n`;

@@ -25,3 +25,11 @@ export async function endingSignal(): Promise<NodeJS.Signals> {
     }
   });
 }
+
+/**
+ * Ends a process that waited for a signal. Node's own end, when nothing is left to do, first takes the handlers of signals
+ * away, so that the one that npm passes on a little late would still kill the process and its exit status be lost.
+ */
+export async function end(status: Promise<number>): Promise<never> {
+  process.exit(await status);
+}

@@ -6,6 +6,7 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import packageJson from '../../package.json' with { type: 'json' };
 import { strategies } from '../assignment/assignment.ts';
+import { end } from './ending.ts';
 import { exitStatus, outputForms, type Terminal } from './terminal.ts';
 
 const terminal: Terminal = { stdout: process.stdout, stderr: process.stderr, environment: process.env };
@@ -43,7 +44,7 @@ program
     'after',
     '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration is bad.',
   )
-  .action(async (options) => finish((await import('./sidecar.ts')).runSidecar(options, terminal)));
+  .action(async (options) => end((await import('./sidecar.ts')).runSidecar(options, terminal)));
 
 program
   .command('operator')
@@ -52,7 +53,7 @@ program
   .addOption(new Option('--http <host:port>', 'where health and metrics are served').default('0.0.0.0:9465'))
   .option('--namespace <name>', 'a namespace to watch; repeatable (default: all)', collect, [])
   .addOption(logLevelOption())
-  .action(async (options) => finish((await import('./operator.ts')).runOperatorCommand(options, terminal)));
+  .action(async (options) => end((await import('./operator.ts')).runOperatorCommand(options, terminal)));
 
 program
   .command('verify')

@@ -1,7 +1,7 @@
 /** `npm run cluster`: a local cluster with a log in it, until Ctrl-C. */
 import { once } from 'node:events';
 import { isAbsolute } from 'node:path';
-import { endingSignal } from '../../sidecar/cli/ending.ts';
+import { end, endingSignal } from '../../sidecar/cli/ending.ts';
 import { LocalCluster } from './local-cluster.ts';
 
 /** As many collections and bytes as a small database has: 11 and some 3 MB. */
@@ -61,10 +61,15 @@ Logs: ${cluster.directory}/sidecar.log and operator.log
 Ctrl-C ends it all and removes what it made.`);
 }
 
-try {
-  await main();
-} catch (error) {
-  process.stderr.write(`npm run cluster: ${error instanceof Error ? error.message : String(error)}\n`);
-  if (error instanceof Error && error.cause instanceof Error) process.stderr.write(`${error.cause.message}\n`);
-  process.exitCode = 1;
+async function run(): Promise<number> {
+  try {
+    await main();
+    return 0;
+  } catch (error) {
+    process.stderr.write(`npm run cluster: ${error instanceof Error ? error.message : String(error)}\n`);
+    if (error instanceof Error && error.cause instanceof Error) process.stderr.write(`${error.cause.message}\n`);
+    return 1;
+  }
 }
+
+await end(run());
