@@ -52,7 +52,7 @@ function statusFields(status: unknown): StatusFields {
 }
 
 interface Request {
-  readonly method: 'GET' | 'PATCH';
+  readonly method: 'GET' | 'PATCH' | 'POST' | 'PUT';
   readonly path: string;
   readonly query?: Query;
   readonly body?: object;
@@ -102,6 +102,16 @@ export class ApiClient {
     return this.#exchange({ method: 'PATCH', path, query, body: object, contentType, deadlineMs, signal });
   }
 
+  /** Creates an object (POST to its collection, or to a subresource such as `eviction`); returns it as stored. */
+  create(path: string, object: object, signal: AbortSignal): Promise<unknown> {
+    return this.#write('POST', path, object, signal);
+  }
+
+  /** Replaces an object; bound to the version that was read where it has a resourceVersion. Returns it as stored. */
+  replace(path: string, object: object, signal: AbortSignal): Promise<unknown> {
+    return this.#write('PUT', path, object, signal);
+  }
+
   /**
    * The complete lines of a streaming answer, as they come; what follows the last line end when the stream ends is
    * dropped (a server that dies cuts lines). Throws as `get`, and when the stream breaks or outlives `deadlineMs`.
@@ -122,6 +132,11 @@ export class ApiClient {
   /** Ends the connections that wait for a next request. */
   close(): void {
     this.#agent.destroy();
+  }
+
+  #write(method: 'POST' | 'PUT', path: string, body: object, signal: AbortSignal): Promise<unknown> {
+    const contentType = 'application/json';
+    return this.#exchange({ method, path, body, contentType, deadlineMs: requestDeadlineMs, signal });
   }
 
   async #exchange(request: Request): Promise<unknown> {
