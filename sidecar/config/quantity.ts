@@ -1,0 +1,32 @@
+/** Kubernetes quantities compared exactly, whatever their spelling: processors come in thousandths, so rounding to whole units won't do. */
+
+const decimalExponents: Readonly<Record<string, number>> = {
+  n: -9,
+  u: -6,
+  m: -3,
+  k: 3,
+  M: 6,
+  G: 9,
+  T: 12,
+  P: 15,
+  E: 18,
+};
+const binaryPrefixes = 'KMGTPE';
+
+/**
+ * One text for all spellings of a quantity: `1Gi`, `1024Mi` and `1073741824` give the same, `500m` and `0.5` too.
+ * What is no quantity is given back as it is.
+ */
+export function canonicalQuantity(quantity: number | string): string {
+  const text = String(quantity);
+  const match = /^([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE])|([KMGTPE])i)?$/.exec(text);
+  if (match === null) return text;
+  const [, sign = '', digits = '', power = '0', decimal = '', binary = ''] = match;
+  const [whole = '', fraction = ''] = digits.split('.');
+  const doublings = binary === '' ? 0 : 10 * (1 + binaryPrefixes.indexOf(binary));
+  let mantissa = BigInt(whole + fraction) << BigInt(doublings);
+  if (mantissa === 0n) return '0';
+  let exponent = Number(power) + (decimalExponents[decimal] ?? 0) - fraction.length;
+  for (; mantissa % 10n === 0n; mantissa /= 10n) exponent += 1;
+  return `${sign === '-' ? '-' : ''}${mantissa}e${exponent}`;
+}
