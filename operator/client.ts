@@ -4,12 +4,25 @@
  *
  * Every request has a deadline, and connections are kept alive between requests; a KubeConfig's own agent, without
  * keep-alive, is used only where it leads through a proxy.
+ *
+ * A write is sent whole or not at all: its bytes go out in one piece once the connection stands, right after a look at
+ * the signal and the fence. So none that was held up before, by a connection or by a process that was stopped, leaves
+ * when it may no longer. One that has been sent is waited for a little even when the signal aborts: else nobody would
+ * know whether it was carried out.
  */
 import http from 'node:http';
 import https from 'node:https';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
 import type { KubeConfig } from '@kubernetes/client-node';
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Says how long writes may still be sent, and their answers be waited for. */
+export interface Fence {
+  /** Milliseconds; none where it is 0 or less. */
+  readonly remainingMs: number;
+}
 
 /** An answer of the API server that is no success: its Status object, as far as it could be read. */
 export class ApiError extends Error {
@@ -63,6 +76,9 @@ interface Request {
 }
 
 const requestDeadlineMs = 30_000;
+/** How long the answer to a write is still waited for once its signal has aborted. */
+const lastAnswerMs = 2_000;
+const notLeading = 'not sent: this replica does not lead, or no longer';
 const idleConnectionMs = 30_000;
 const watchKeepAliveMs = 15_000;
 /** The server refuses objects above about 1.5 MB; JSON in a watch event is at most a few times that. */
@@ -74,9 +90,13 @@ export class ApiClient {
   readonly #proxied: boolean;
   readonly #agent: http.Agent | https.Agent;
   readonly #userAgent: string;
+  readonly #fence: Fence | undefined;
 
-  /** `config` must name a current cluster (else an Error that says so); `userAgent` stands in the audit log. */
-  constructor(config: KubeConfig, userAgent: string) {
+  /**
+   * `config` must name a current cluster (else an Error that says so); `userAgent` stands in the audit log. Writes are
+   * sent only as long as the fence lets them; without one, always.
+   */
+  constructor(config: KubeConfig, userAgent: string, fence?: Fence) {
     const cluster = config.getCurrentCluster();
     if (cluster === null) {
       throw new Error('the kubeconfig has no current cluster: set current-context, or name one with a cluster');
@@ -87,11 +107,12 @@ export class ApiClient {
     const options = { keepAlive: true, timeout: idleConnectionMs };
     this.#agent = this.#server.protocol === 'http:' ? new http.Agent(options) : new https.Agent(options);
     this.#userAgent = userAgent;
+    this.#fence = fence;
   }
 
   /** The decoded answer to a GET. Throws ApiError on an answer that is no success, Error on a broken connection. */
-  get(path: string, query: Query, signal: AbortSignal): Promise<unknown> {
-    return this.#exchange({ method: 'GET', path, query, deadlineMs: requestDeadlineMs, signal });
+  get(path: string, query: Query, signal: AbortSignal, deadlineMs = requestDeadlineMs): Promise<unknown> {
+    return this.#exchange({ method: 'GET', path, query, deadlineMs, signal });
   }
 
   /** Server-side apply under a field manager, taking over what others own; returns the object as stored. */
@@ -103,13 +124,13 @@ export class ApiClient {
   }
 
   /** Creates an object (POST to its collection, or to a subresource such as `eviction`); returns it as stored. */
-  create(path: string, object: object, signal: AbortSignal): Promise<unknown> {
-    return this.#write('POST', path, object, signal);
+  create(path: string, object: object, signal: AbortSignal, deadlineMs = requestDeadlineMs): Promise<unknown> {
+    return this.#write('POST', path, object, signal, deadlineMs);
   }
 
   /** Replaces an object; bound to the version that was read where it has a resourceVersion. Returns it as stored. */
-  replace(path: string, object: object, signal: AbortSignal): Promise<unknown> {
-    return this.#write('PUT', path, object, signal);
+  replace(path: string, object: object, signal: AbortSignal, deadlineMs = requestDeadlineMs): Promise<unknown> {
+    return this.#write('PUT', path, object, signal, deadlineMs);
   }
 
   /**
@@ -134,9 +155,14 @@ export class ApiClient {
     this.#agent.destroy();
   }
 
-  #write(method: 'POST' | 'PUT', path: string, body: object, signal: AbortSignal): Promise<unknown> {
-    const contentType = 'application/json';
-    return this.#exchange({ method, path, body, contentType, deadlineMs: requestDeadlineMs, signal });
+  #write(
+    method: 'POST' | 'PUT',
+    path: string,
+    body: object,
+    signal: AbortSignal,
+    deadlineMs: number,
+  ): Promise<unknown> {
+    return this.#exchange({ method, path, body, contentType: 'application/json', deadlineMs, signal });
   }
 
   async #exchange(request: Request): Promise<unknown> {
@@ -155,7 +181,7 @@ export class ApiClient {
     // Adds the credentials to these headers; a token file is read again when it may have changed.
     await this.#config.applyToHTTPSOptions(options);
     if (!this.#proxied) options.agent = this.#agent;
-    const response = await respond(this.#url(request), options, body, request);
+    const response = await respond(this.#url(request), options, body, request, this.#fence);
     const status = response.statusCode ?? 0;
     if (status >= 200 && status < 300) return response;
     throw await failure(response, status, `${request.method} ${request.path}`);
@@ -177,24 +203,36 @@ function respond(
   options: https.RequestOptions,
   body: string | undefined,
   { deadlineMs, signal, method, path }: Request,
+  fence: Fence | undefined,
 ): Promise<http.IncomingMessage> {
   return new Promise((resolve, reject) => {
-    if (signal.aborted) {
-      reject(new Error(`${method} ${path}: stopped`));
+    const isWrite = method !== 'GET';
+    const waitMs = isWrite ? Math.min(deadlineMs, fence?.remainingMs ?? deadlineMs) : deadlineMs;
+    const obstacle = (): string | undefined => {
+      if (signal.aborted) return 'stopped';
+      return isWrite && fence !== undefined && fence.remainingMs <= 0 ? notLeading : undefined;
+    };
+    const found = obstacle();
+    if (found !== undefined) {
+      reject(new Error(`${method} ${path}: ${found}`));
       return;
     }
     const request = (url.protocol === 'http:' ? http : https).request(url, options);
+    let isSent = false;
     let answered: http.IncomingMessage | undefined;
     const end = (reason: string): void => {
       const error = new Error(`${method} ${path}: ${reason}`);
       if (answered === undefined) request.destroy(error);
       else answered.destroy(error);
     };
-    const onAbort = (): void => end('stopped');
-    const timer = setTimeout(() => end(`not done in ${deadlineMs} ms`), deadlineMs);
+    const timers = [setTimeout(() => end(`not done in ${Math.round(waitMs)} ms`), waitMs)];
+    const onAbort = (): void => {
+      if (isWrite && isSent) timers.push(setTimeout(() => end('stopped'), lastAnswerMs));
+      else end('stopped');
+    };
     signal.addEventListener('abort', onAbort, { once: true });
     request.once('close', () => {
-      clearTimeout(timer);
+      for (const timer of timers) clearTimeout(timer);
       signal.removeEventListener('abort', onAbort);
     });
     request.on('error', reject);
@@ -202,8 +240,24 @@ function respond(
       answered = response;
       resolve(response);
     });
-    request.end(body);
+    request.once('socket', (socket) =>
+      whenConnected(socket, () => {
+        const late = obstacle();
+        if (late !== undefined) return end(late);
+        isSent = true;
+        request.end(body);
+      }),
+    );
   });
+}
+
+/** Calls back as soon as what is written to the socket goes out at once. */
+function whenConnected(socket: Socket, then: () => void): void {
+  if (socket instanceof TLSSocket) {
+    if (socket.getFinished() === undefined) socket.once('secureConnect', then);
+    else then();
+  } else if (socket.connecting) socket.once('connect', then);
+  else then();
 }
 
 async function failure(response: http.IncomingMessage, status: number, context: string): Promise<ApiError> {

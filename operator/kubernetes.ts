@@ -82,6 +82,21 @@ export interface RoleBinding extends KubernetesObject {
   readonly roleRef: { readonly apiGroup: string; readonly kind: string; readonly name: string };
 }
 
+export interface Lease extends KubernetesObject {
+  readonly spec?: LeaseSpec;
+}
+
+export interface LeaseSpec {
+  /** Absent or empty: nobody. */
+  readonly holderIdentity?: string;
+  readonly leaseDurationSeconds?: number;
+  /** RFC 3339 with six digits of a second: the server refuses fewer. */
+  readonly acquireTime?: string;
+  readonly renewTime?: string;
+  /** How often the holder has changed. */
+  readonly leaseTransitions?: number;
+}
+
 /** A kind of object, as the API serves it. */
 export interface Resource {
   /** Path of the group and version. */
@@ -97,6 +112,7 @@ export const pods: Resource = { prefix: '/api/v1', plural: 'pods' };
 export const configMaps: Resource = { prefix: '/api/v1', plural: 'configmaps' };
 export const roles: Resource = { prefix: '/apis/rbac.authorization.k8s.io/v1', plural: 'roles' };
 export const roleBindings: Resource = { prefix: '/apis/rbac.authorization.k8s.io/v1', plural: 'rolebindings' };
+export const leases: Resource = { prefix: '/apis/coordination.k8s.io/v1', plural: 'leases' };
 
 /** The path of all objects of a resource: those of one namespace, or of all where it is undefined. */
 export function collectionPath(resource: Resource, namespace: string | undefined): string {

@@ -1,6 +1,7 @@
 /** The operator's metrics, in a registry of their own. Base units; no label grows with the cluster's objects. */
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 import { ApiError } from './client.ts';
+import type { Election } from './election.ts';
 import type { Operator } from './operator.ts';
 
 const prefix = 'proximadb_wal_operator_';
@@ -35,8 +36,9 @@ export class OperatorMetrics {
     this.#errors.inc({ reason: error instanceof ApiError ? error.reason || String(error.status) : 'connection' });
   }
 
-  /** Adds what is read from the operator whenever metrics are asked for. */
-  observe(operator: Operator): void {
+  /** Adds what is read from the operator, and from the election if there is one, whenever metrics are asked for. */
+  observe(operator: Operator, election: Election | undefined): void {
+    this.#observeElection(election);
     const registers: Registry[] = [];
     const labelNames = ['path'] as const;
     const queueDepth: Gauge = new Gauge({
@@ -80,6 +82,35 @@ export class OperatorMetrics {
     });
     for (const metric of [queueDepth, watchAge, objects, ...events]) this.registry.registerMetric(metric);
   }
+
+  #observeElection(election: Election | undefined): void {
+    const figures: readonly (readonly [string, string, () => number | undefined])[] = [
+      [
+        'leader',
+        'Whether this replica works: 1 or 0',
+        () => Number(election === undefined || election.remainingMs > 0),
+      ],
+      ['lease_transitions', 'How often the lease has changed hands', () => election?.transitions],
+      ['lease_age_seconds', 'Since this replica saw the lease renewed', () => secondsOf(election?.leaseAgeMs)],
+    ];
+    for (const [name, help, read] of figures) {
+      const gauge: Gauge = new Gauge({
+        name: `${prefix}${name}`,
+        help,
+        registers: [],
+        collect: () => {
+          const value = read();
+          if (value === undefined) gauge.remove();
+          else gauge.set(value);
+        },
+      });
+      this.registry.registerMetric(gauge);
+    }
+  }
+}
+
+function secondsOf(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : ms / 1000;
 }
 
 const watchEvents = [

@@ -8,12 +8,13 @@
  * | file | what |
  * |---|---|
  * | `reflector.ts`, `client.ts` | copies of the API's objects, and the requests |
+ * | `election.ts` | which of several replicas may write |
  * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
  * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `usage.ts` | what should be: pure |
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
  *
  * Every event only names a WalStorage that is to be looked at. What a sidecar reports is looked at after a moment, so
- * that the reports of many pods become one write of the totals.
+ * that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).
  */
 import type { Logger } from 'pino';
 import type { ApiClient } from './client.ts';
@@ -40,6 +41,7 @@ import { type Caches, Reconciler, type Slot } from './reconciler.ts';
 import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
 
 export interface OperatorOptions {
+  /** Where there are several replicas, its writes are fenced by the election. */
   readonly client: ApiClient;
   /** Empty: all. */
   readonly namespaces: readonly string[];
@@ -65,12 +67,13 @@ interface Watches {
 }
 
 export class Operator {
+  /** Takes keys while this replica works. */
   readonly queue: WorkQueue;
   readonly #options: OperatorOptions;
   readonly #reconciler: Reconciler;
   /** By namespace; one under the empty name where all are watched. */
   readonly #watches: ReadonlyMap<string, Watches>;
-  #signal: AbortSignal = AbortSignal.abort();
+  #term: AbortSignal = AbortSignal.abort();
 
   constructor(options: OperatorOptions) {
     const { client, logger, version } = options;
@@ -103,16 +106,27 @@ export class Operator {
     return this.reflectors.every((reflector) => reflector.synced);
   }
 
-  /** Works until the signal; resolves when all that ran has ended. */
-  async run(signal: AbortSignal): Promise<void> {
-    this.#signal = signal;
-    const running = this.reflectors.map((reflector) => reflector.run(signal));
-    await Promise.race([Promise.all(this.reflectors.map((reflector) => reflector.whenSynced)), ...running]);
-    if (!signal.aborted) {
-      this.#options.logger.info({ namespaces: this.#options.namespaces }, 'operator works');
-      this.queue.start();
+  /** Keeps the copies until the signal; resolves when all that ran has ended. Every replica does this, once. */
+  async watch(signal: AbortSignal): Promise<void> {
+    await Promise.all(this.reflectors.map((reflector) => reflector.run(signal)));
+  }
+
+  /**
+   * Works until the term is over: first on every WalStorage there is, since what happened before was nobody's or
+   * another's to see. Waits for `watch` to have listed everything. Resolves when all that ran has ended; may be called
+   * again then, for the next term.
+   */
+  async work(term: AbortSignal): Promise<void> {
+    const over = aborted(term);
+    await Promise.race([Promise.all(this.reflectors.map((reflector) => reflector.whenSynced)), over]);
+    if (term.aborted) return;
+    this.#options.logger.info({ namespaces: this.#options.namespaces }, 'operator works');
+    this.#term = term;
+    this.queue.start();
+    for (const { storage } of this.#watches.values()) {
+      for (const key of storage.keys()) this.queue.add(key);
     }
-    await Promise.all(running);
+    await over;
     await this.queue.shutdown();
   }
 
@@ -120,7 +134,7 @@ export class Operator {
     const startMs = performance.now();
     const ended = (error: unknown): void => this.#options.onReconciled?.((performance.now() - startMs) / 1000, error);
     try {
-      const againMs = await this.#reconciler.reconcile(key, this.#signal);
+      const againMs = await this.#reconciler.reconcile(key, this.#term);
       ended(undefined);
       return againMs;
     } catch (error) {
@@ -193,6 +207,14 @@ export class Operator {
   #onOwned({ object }: Change<KubernetesObject>): void {
     this.queue.add(keyOf(object).replace(/-walstorage$/, ''));
   }
+}
+
+/** Resolves when the signal aborts. */
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
 }
 
 /** The key of the WalStorage that a pod's label names. */

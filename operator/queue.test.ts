@@ -50,13 +50,15 @@ class Workshop {
 }
 
 test('a key that waits is worked on once, however often it was added', async () => {
-  const shop = new Workshop();
-  for (const key of ['a', 'b', 'a', 'a', 'b']) shop.queue.add(key);
-  assert.equal(shop.queue.depth, 2);
+  const gate = Promise.withResolvers<undefined>();
+  const shop = new Workshop([() => gate.promise], 1);
   shop.queue.start();
-  await shop.until(() => shop.begun.length === 2);
+  for (const key of ['first', 'a', 'b', 'a', 'a', 'b']) shop.queue.add(key);
+  assert.equal(shop.queue.depth, 2);
+  gate.resolve(undefined);
+  await shop.until(() => shop.begun.length === 3);
   await shop.queue.shutdown();
-  assert.deepEqual(shop.begun, ['a', 'b']);
+  assert.deepEqual(shop.begun, ['first', 'a', 'b']);
 });
 
 test('a key is worked on by one worker at a time; added meanwhile, it is worked on once more', async () => {
@@ -77,8 +79,8 @@ test('a key is worked on by one worker at a time; added meanwhile, it is worked 
 
 test('no more keys are worked on at once than there are workers', async () => {
   const shop = new Workshop();
-  for (let key = 0; key < 20; key += 1) shop.queue.add(String(key));
   shop.queue.start();
+  for (let key = 0; key < 20; key += 1) shop.queue.add(String(key));
   await shop.until(() => shop.begun.length === 20);
   await shop.queue.shutdown();
   assert.equal(shop.atOnceMax, 2);
@@ -140,6 +142,21 @@ test('shutdown drops what waits and resolves when what runs has ended', async ()
   gate.resolve(undefined);
   await shutdown;
   assert.deepEqual(shop.begun, ['a']);
+});
+
+test('keys are taken between start and shutdown only, again and again', async () => {
+  const shop = new Workshop();
+  shop.queue.add('early');
+  assert.equal(shop.queue.idle, false);
+  for (const key of ['a', 'b']) {
+    shop.queue.start();
+    assert.equal(shop.queue.idle, true);
+    shop.queue.add(key);
+    await shop.until(() => shop.begun.includes(key));
+    await shop.queue.shutdown();
+    shop.queue.add('late');
+  }
+  assert.deepEqual(shop.begun, ['a', 'b']);
 });
 
 test('pauses double up to their maximum, of which a random half to whole', () => {

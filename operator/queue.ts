@@ -6,7 +6,8 @@
  * - Work that throws is done again after a pause that doubles with each failure in a row; a success resets it. Work
  *   that returns a number of milliseconds is done again after them.
  * - `addAfter` keeps the earliest time asked for. `add` goes before any pause.
- * - `shutdown` drops what waits and resolves when what runs has ended.
+ * - Keys are taken between `start` and `shutdown`, which may follow each other again and again; else they are dropped.
+ *   `shutdown` drops what waits and resolves when what runs has ended.
  */
 import { type Backoff, pauseMs } from './backoff.ts';
 
@@ -34,8 +35,7 @@ export class WorkQueue {
   readonly #again = new Set<string>();
   readonly #delayed = new Map<string, Delayed>();
   readonly #failures = new Map<string, number>();
-  #started = false;
-  #stopped = false;
+  #open = false;
 
   constructor(options: WorkQueueOptions) {
     this.#options = options;
@@ -46,20 +46,19 @@ export class WorkQueue {
     return this.#waiting.size + this.#again.size;
   }
 
-  /** Whether nothing waits, runs, or waits for a time. */
+  /** Whether it is started, and nothing waits, runs, or waits for a time. */
   get idle(): boolean {
-    return this.depth === 0 && this.#running.size === 0 && this.#delayed.size === 0;
+    return this.#open && this.depth === 0 && this.#running.size === 0 && this.#delayed.size === 0;
   }
 
-  /** Begins to work; keys may be added before. */
+  /** Begins to take keys and to work. */
   start(): void {
-    this.#started = true;
-    this.#dispatch();
+    this.#open = true;
   }
 
   /** The key is worked on as soon as a worker is free. */
   add(key: string): void {
-    if (this.#stopped) return;
+    if (!this.#open) return;
     this.#undelay(key);
     if (this.#running.has(key)) this.#again.add(key);
     else this.#waiting.add(key);
@@ -68,7 +67,7 @@ export class WorkQueue {
 
   /** The key is added in `ms` milliseconds, or earlier if an earlier time was asked for. */
   addAfter(key: string, ms: number): void {
-    if (this.#stopped || this.#waiting.has(key) || this.#again.has(key)) return;
+    if (!this.#open || this.#waiting.has(key) || this.#again.has(key)) return;
     const atMs = performance.now() + ms;
     const delayed = this.#delayed.get(key);
     if (delayed !== undefined && delayed.atMs <= atMs) return;
@@ -78,9 +77,10 @@ export class WorkQueue {
 
   /** Takes nothing more, drops what waits, and resolves when what runs has ended. */
   async shutdown(): Promise<void> {
-    this.#stopped = true;
+    this.#open = false;
     this.#waiting.clear();
     this.#again.clear();
+    this.#failures.clear();
     for (const key of this.#delayed.keys()) this.#undelay(key);
     await Promise.all(this.#running.values());
   }
@@ -91,7 +91,6 @@ export class WorkQueue {
   }
 
   #dispatch(): void {
-    if (!this.#started) return;
     for (const key of this.#waiting) {
       if (this.#running.size >= this.#options.workers) return;
       this.#waiting.delete(key);
@@ -116,7 +115,7 @@ export class WorkQueue {
   }
 
   #failed(key: string, error: unknown): void {
-    if (this.#stopped) return;
+    if (!this.#open) return;
     const failures = (this.#failures.get(key) ?? 0) + 1;
     this.#failures.set(key, failures);
     const waitMs = pauseMs(this.#options.backoff, failures);

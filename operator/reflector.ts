@@ -103,6 +103,11 @@ export class Reflector<T extends KubernetesObject> {
     return this.#objects.get(key);
   }
 
+  /** Of all objects, `namespace/name`. */
+  keys(): IterableIterator<string> {
+    return this.#objects.keys();
+  }
+
   /** How many objects there are. */
   get size(): number {
     return this.#objects.size;

@@ -67,7 +67,7 @@ export class RunningOperator {
   readonly operator: Operator;
   readonly client: WatchedClient;
   readonly #stop = new AbortController();
-  readonly #ended: Promise<void>;
+  readonly #ended: Promise<unknown>;
 
   constructor(plane: ControlPlane, { namespaces, token, server }: OperatorRunOptions) {
     this.client = new WatchedClient(configOf(plane, server, token), 'walstorage-operator/test');
@@ -79,7 +79,8 @@ export class RunningOperator {
       logger,
       timings: { backoff: { firstMs: 50, maxMs: 1_000 }, watchSeconds: 300 },
     });
-    this.#ended = this.operator.run(this.#stop.signal);
+    const { signal } = this.#stop;
+    this.#ended = Promise.all([this.operator.watch(signal), this.operator.work(signal)]);
   }
 
   /** Resolves when it has listed everything and has nothing left to do. */
