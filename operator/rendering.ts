@@ -45,7 +45,8 @@ export type RenderOutcome =
   | { readonly problems: string };
 
 const perPodSuffix = '/${POD_NAMESPACE}/${POD_NAME}';
-const credentialsDirectory = '/etc/walstorage/credentials';
+/** Where the Secrets of credentialsSecretRef are mounted, each in a directory of its name (interfaces, section 6). */
+export const credentialsDirectory = '/etc/walstorage/credentials';
 
 /** Stands for a pod's environment where only the form of the configuration matters. */
 const anyPod = { POD_NAMESPACE: 'namespace', POD_NAME: 'pod', POD_UID: 'uid', WALSTORAGE_NAME: 'storage' };

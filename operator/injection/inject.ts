@@ -1,0 +1,150 @@
+/**
+ * The sidecar comes into a pod (O3, O4): a pure function of the pod and its WalStorage.
+ *
+ * | part of the pod | what becomes of it |
+ * |---|---|
+ * | init containers | `walstorage` is the first |
+ * | database containers | PROXIMADB_WAL_SOCKET, the socket, the directories of non-WAL URLs |
+ * | other containers | unchanged, in their order |
+ * | volumes | ours at the end |
+ * | grace period | at least 60 s |
+ * | annotation `wal.proximadb.io/injected` | the restart hash of the spec |
+ *
+ * The API server asks twice (`reinvocationPolicy: IfNeeded`). A pod with our annotation was injected before: what bears our
+ * names is made anew, what others added to our container stays, and the result is the same. In a pod without it whatever
+ * bears our names is somebody else's: then the pod is refused.
+ */
+import type { WalStorage } from '../kubernetes.ts';
+import { checks, type Injection, isSocketVariable, reaches, warnings } from './checks.ts';
+import {
+  containersAnnotation,
+  injectedAnnotation,
+  sidecarName,
+  socketPath,
+  socketVariable,
+  volumePrefix,
+} from './names.ts';
+import type { AdmittedPod, Container } from './pod.ts';
+import { sidecarContainer } from './sidecar-container.ts';
+import { addedVolumes, directoriesOf, socketMount } from './volumes.ts';
+
+export interface InjectionSettings {
+  /** Of the sidecar, where the WalStorage names none. */
+  readonly image: string;
+  /** Of the WalStorage's spec. */
+  readonly restartHash: string;
+}
+
+export type InjectionResult =
+  /** The pod with the sidecar, and sentences on what may surprise. */
+  | { readonly pod: AdmittedPod; readonly warnings: readonly string[] }
+  /** Every reason why the pod can't have it, a sentence each with what to do. */
+  | { readonly refusal: string };
+
+/** The database's main program and then our flush must fit, from SIGTERM to SIGKILL. */
+const gracePeriodSecondsMin = 60;
+/** What the API server takes where the pod says nothing. */
+const gracePeriodSecondsDefault = 30;
+
+/**
+ * Adds the sidecar to a pod.
+ * @param pod as the admission request has it; it is left as it is
+ * @param storage the WalStorage that the pod's label names, of the pod's namespace
+ */
+export function inject(pod: AdmittedPod, storage: WalStorage, settings: InjectionSettings): InjectionResult {
+  const isAgain = pod.metadata.annotations?.[injectedAnnotation] !== undefined;
+  const found = isAgain ? pod.spec.initContainers?.find(({ name }) => name === sidecarName) : undefined;
+  const injection = injectionOf(isAgain ? withoutOurs(pod) : pod, isAgain, storage);
+  const refusals = checks.flatMap((check) => check(injection));
+  if (refusals.length > 0) return { refusal: refusals.join(' ') };
+  return {
+    pod: injected(injection, settings, found),
+    warnings: warnings.flatMap((warn) => warn(injection)),
+  };
+}
+
+/** The pod as it was before an earlier injection, but for our variable and what is on volumes of its own. */
+function withoutOurs(pod: AdmittedPod): AdmittedPod {
+  const { containers, initContainers = [], volumes = [] } = pod.spec;
+  return {
+    ...pod,
+    spec: {
+      ...pod.spec,
+      initContainers: initContainers.filter(({ name }) => name !== sidecarName),
+      volumes: volumes.filter(isForeign),
+      containers: containers.map(withoutOurMounts),
+    },
+  };
+}
+
+function withoutOurMounts(container: Container): Container {
+  const { volumeMounts } = container;
+  return volumeMounts === undefined ? container : { ...container, volumeMounts: volumeMounts.filter(isForeign) };
+}
+
+/** Of a volume or of a mount of one. */
+function isForeign({ name }: { readonly name: string }): boolean {
+  return !name.startsWith(volumePrefix);
+}
+
+function injectionOf(pod: AdmittedPod, isAgain: boolean, storage: WalStorage): Injection {
+  const { containers } = pod.spec;
+  const named = namedContainers(pod);
+  const directories = directoriesOf(pod, storage);
+  return {
+    pod,
+    isAgain,
+    storage,
+    databases: named === undefined ? containers : containers.filter(({ name }) => named.includes(name)),
+    unknownNames: (named ?? []).filter((name) => !containers.some((container) => container.name === name)),
+    directories: directories.filter((directory) => 'mount' in directory),
+    unknownDirectories: directories.filter((directory) => 'variable' in directory),
+  };
+}
+
+/** The names in the user's annotation; undefined without one. */
+function namedContainers({ metadata }: AdmittedPod): string[] | undefined {
+  const names = metadata.annotations?.[containersAnnotation]?.split(',').map((name) => name.trim());
+  return names?.filter((name) => name !== '');
+}
+
+function injected(injection: Injection, settings: InjectionSettings, found: Container | undefined): AdmittedPod {
+  const { pod, storage, databases } = injection;
+  const { metadata, spec } = pod;
+  const sidecar = sidecarContainer({ pod, storage, database: databases[0], image: settings.image, found });
+  return {
+    ...pod,
+    metadata: {
+      ...metadata,
+      annotations: { ...metadata.annotations, [injectedAnnotation]: settings.restartHash },
+    },
+    spec: {
+      ...spec,
+      initContainers: [sidecar, ...(spec.initContainers ?? [])],
+      containers: spec.containers.map((container) =>
+        databases.includes(container) ? database(container, injection) : container,
+      ),
+      volumes: [...(spec.volumes ?? []), ...addedVolumes(pod, storage)],
+      terminationGracePeriodSeconds: Math.max(
+        spec.terminationGracePeriodSeconds ?? gracePeriodSecondsDefault,
+        gracePeriodSecondsMin,
+      ),
+    },
+  };
+}
+
+/** A database container with the socket and the directories. */
+function database(container: Container, { directories }: Injection): Container {
+  const { env = [], volumeMounts = [] } = container;
+  const wanted = directories.map(({ mount }) => mount).filter((mount) => !reaches(volumeMounts, mount));
+  // Next time those on volumes of the pod's own are taken for the user's, and stay before ours.
+  const added = [...wanted.filter(isForeign), socketMount, ...wanted.filter((mount) => !isForeign(mount))];
+  return {
+    ...container,
+    // First, so that the user's own variables may refer to it: $(PROXIMADB_WAL_SOCKET).
+    env: env.some(isSocketVariable)
+      ? env
+      : [{ name: socketVariable, value: socketPath }, ...env.filter(({ name }) => name !== socketVariable)],
+    volumeMounts: [...volumeMounts, ...added],
+  };
+}

@@ -1,0 +1,53 @@
+/**
+ * How much memory the sidecar needs: what it may hold unflushed, and an overhead for itself.
+ *
+ * The bound of the project is an RSS of at most globalFlushThreshold + 250 MB; 256 MiB are 268 MB. A volume in memory
+ * (emptyDir, medium Memory) counts to the container that writes it: under WAL URLs that is the sidecar.
+ */
+import { type WalStorage } from '../kubernetes.ts';
+import { quantityBytes } from '../quantity.ts';
+import { volumeOf } from '../rendering.ts';
+import type { Resources } from './pod.ts';
+import { volumesOf } from './volumes.ts';
+
+const mebibyte = 2 ** 20;
+export const memoryOverheadBytes = 256 * mebibyte;
+const defaultThreshold = '512Mi';
+/** It works in bursts; without a limit it takes what the node has left. */
+const cpuRequest = '100m';
+
+/** The least memory limit with which the sidecar can hold what its threshold allows, in bytes. */
+export function memoryNeededBytes(storage: WalStorage): number {
+  return (quantityBytes(thresholdOf(storage)) ?? 0) + memoryOverheadBytes;
+}
+
+export function thresholdOf({ spec }: WalStorage): number | string {
+  return spec.wal.globalFlushThreshold ?? defaultThreshold;
+}
+
+/** The container's resources: what the user gave, and our defaults for the rest. */
+export function resourcesOf(storage: WalStorage): Resources {
+  const { limits = {}, requests = {} } = storage.spec.sidecar?.resources ?? {};
+  const neededBytes = memoryNeededBytes(storage) + memoryVolumesBytes(storage);
+  // A limit below the request would be refused.
+  const limitBytes = Math.max(neededBytes, quantityBytes(requests['memory'] ?? 0) ?? 0);
+  const givenLimitBytes = quantityBytes(limits['memory'] ?? limitBytes) ?? limitBytes;
+  const cpu = limits['cpu'] === undefined ? { cpu: cpuRequest } : {};
+  return {
+    limits: { memory: quantityOf(limitBytes), ...limits },
+    requests: { ...cpu, memory: quantityOf(Math.min(neededBytes, givenLimitBytes)), ...requests },
+  };
+}
+
+function memoryVolumesBytes(storage: WalStorage): number {
+  const volumes = volumesOf(storage);
+  const used = new Set(storage.spec.wal.urls.map(({ url }) => volumeOf(url, volumes)));
+  return volumes
+    .filter((volume) => used.has(volume) && volume.emptyDir?.medium === 'Memory')
+    .reduce((bytes, { emptyDir }) => bytes + (quantityBytes(emptyDir?.sizeLimit ?? 0) ?? 0), 0);
+}
+
+/** Bytes as a quantity: in Mi where that is a whole number. */
+export function quantityOf(bytes: number): string {
+  return bytes % mebibyte === 0 ? `${bytes / mebibyte}Mi` : `${bytes}`;
+}
