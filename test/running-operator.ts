@@ -95,7 +95,8 @@ export class RunningOperator {
   }
 }
 
-function configOf(plane: ControlPlane, server = plane.server, token?: string): KubeConfig {
+/** The administrator's, or that of a token's user; `server` is where the API server is reached. */
+export function configOf(plane: ControlPlane, server = plane.server, token?: string): KubeConfig {
   const config = new KubeConfig();
   config.loadFromFile(plane.kubeconfig);
   const cluster = config.getCurrentCluster();
@@ -109,14 +110,17 @@ function configOf(plane: ControlPlane, server = plane.server, token?: string): K
 export class Proxy {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
+  readonly #connected = Promise.withResolvers<void>();
 
   private constructor(server: Server) {
     this.#server = server;
   }
 
-  static async start(plane: ControlPlane): Promise<Proxy> {
+  /** Starts one. It takes connections at once, but nothing passes before `opened` has resolved. */
+  static async start(plane: ControlPlane, opened: Promise<void> = Promise.resolve()): Promise<Proxy> {
     const server = createServer((from) => {
       const to = connect(plane.port, '127.0.0.1');
+      proxy.#connected.resolve();
       for (const [one, other] of [
         [from, to],
         [to, from],
@@ -127,7 +131,7 @@ export class Proxy {
           proxy.#connections.delete(one);
           other.destroy();
         });
-        one.pipe(other);
+        void opened.then(() => one.pipe(other));
       }
     });
     const proxy = new Proxy(server);
@@ -140,6 +144,11 @@ export class Proxy {
     const address = this.#server.address();
     if (address === null || typeof address === 'string') throw new Error('the proxy does not listen');
     return `https://127.0.0.1:${address.port}`;
+  }
+
+  /** Resolves when somebody has connected. */
+  get whenConnected(): Promise<void> {
+    return this.#connected.promise;
   }
 
   /** Resets every connection. Returns how many there were. */

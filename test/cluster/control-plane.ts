@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { type AuditEvent, auditFlags, readAuditLog } from './audit.ts';
 import { kubeconfigFile, makeCertificates, makeKubeconfigs, type User } from './certificates.ts';
 import { Child, type RunOptions, run } from './child.ts';
 import { kubectlCommand } from './kubectl.ts';
@@ -23,6 +24,8 @@ const crdFile = fileURLToPath(new URL('../../crds/walstorage.yaml', import.meta.
 export interface ControlPlaneOptions {
   /** Also kube-controller-manager (owner references, namespaces, service accounts) and kube-scheduler. */
   readonly withControllers: boolean;
+  /** Whether the API server logs who asked it for what, for `auditEvents`. */
+  readonly audit?: boolean;
 }
 
 /** By name, without the dashes; files are relative to the control plane's directory. */
@@ -47,6 +50,7 @@ export class ControlPlane {
   readonly #programs: string;
   readonly #etcdPorts: readonly [number, number];
   readonly #children = new Map<ProgramName, Child>();
+  #auditFlags: Flags = {};
   #credentials: { ca: Buffer; cert: Buffer; key: Buffer } | undefined;
 
   private constructor(directory: string, ports: readonly [number, number, number], programs: string, kubectl: string) {
@@ -101,6 +105,7 @@ export class ControlPlane {
       ['ca.crt', 'admin.crt', 'admin.key'].map((file) => readFile(join(this.directory, file))),
     );
     if (ca !== undefined && cert !== undefined && key !== undefined) this.#credentials = { ca, cert, key };
+    if (options.audit === true) this.#auditFlags = await auditFlags(this.directory);
     await this.startApiServer();
     await this.#answers('/api/v1/namespaces/default');
     if (!options.withControllers) return;
@@ -146,8 +151,14 @@ export class ControlPlane {
       'authorization-mode': 'Node,RBAC',
       'enable-admission-plugins': 'NodeRestriction',
       'service-cluster-ip-range': '10.0.0.0/24',
+      ...this.#auditFlags,
     });
     await this.#answers('/readyz');
+  }
+
+  /** What the API server was asked up to now, if it was started with `audit`. */
+  auditEvents(): Promise<AuditEvent[]> {
+    return readAuditLog(this.directory);
   }
 
   /** Ends the API server alone, as a crash does; etcd keeps what it held. */
