@@ -333,9 +333,13 @@ export interface PodStatus {
    */
   ready?: boolean;
   /**
-   * Of the configuration that the sidecar applied.
+   * Of the configuration that is in force in the sidecar as a whole; empty where none is.
    */
   configHash?: string;
+  /**
+   * Why the newest configuration is not in force; absent where it holds.
+   */
+  configError?: string;
   /**
    * Collections with a log.
    */

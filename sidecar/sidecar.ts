@@ -3,7 +3,6 @@
  * which they need each other and ended in the reverse one.
  */
 import { randomBytes } from 'node:crypto';
-import { existsSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { hostname } from 'node:os';
 import type { Logger } from 'pino';
@@ -11,16 +10,19 @@ import packageJson from '../package.json' with { type: 'json' };
 import type { Component, ManagedUrl } from './assignment/assignment.ts';
 import { AssignmentService } from './assignment/service.ts';
 import type { Configuration } from './config/configuration.ts';
+import { ConfigurationInForce } from './config/in-force.ts';
 import type { StorageUrl } from './config/storage-url.ts';
 import { WalError } from './errors.ts';
 import { addressOf, closeServer } from './http/listen.ts';
 import { serveHttp } from './http/server.ts';
+import { addedReason, mountProblem } from './mounts.ts';
+import { Reload } from './reload.ts';
 import { createServer } from './server/server.ts';
 import { prepareSocketPath } from './server/socket-path.ts';
 import { publisherSettings } from './status/api-server.ts';
 import { reportHoldings } from './status/holdings.ts';
 import { StatusPublisher } from './status/publisher.ts';
-import type { StatusReport } from './status/report.ts';
+import type { AddedUrlReport, StatusReport } from './status/report.ts';
 import { DiskFileSystem } from './storage/disk.ts';
 import { openFileStorage } from './storage/file.ts';
 import type { Storage } from './storage/storage.ts';
@@ -32,6 +34,9 @@ const { version } = packageJson;
 
 /** A lock that another process holds is tried so long: it may be ending (E28). */
 const lockWaitMs = 5_000;
+
+/** What the process needs besides unflushed bytes, at least. */
+const overheadBytes = 128 * 1024 * 1024;
 
 export interface SidecarOptions {
   readonly configuration: Configuration;
@@ -48,6 +53,8 @@ export interface SidecarOptions {
 export class Sidecar {
   readonly #options: SidecarOptions;
   readonly #parts: RunningParts;
+  readonly #inForce: ConfigurationInForce;
+  readonly #reload: Reload;
   #http: Server | undefined;
   #publisher: StatusPublisher | undefined;
 
@@ -57,6 +64,18 @@ export class Sidecar {
       return [component, configured.map((url, index) => this.#manage(component, url, index))] as const;
     });
     this.#parts = { urls: new Map(urls), assignments: undefined, engine: undefined, server: undefined };
+    const { configHash: hash, configuration, configurationFile: file, environment, logger } = options;
+    const waiting = urls.flatMap(([, managed]) => managed.filter(({ state }) => state === 'Pending'));
+    const waitingUrls = waiting.map(({ url }) => url);
+    const inForce = new ConfigurationInForce({
+      configuration,
+      hash,
+      waitingUrls,
+      thresholdBytesMax: thresholdBytesMax(),
+    });
+    this.#inForce = inForce;
+    const apply = (changed: Configuration): void => this.#apply(changed);
+    this.#reload = new Reload({ file, hash, environment, inForce, apply, logger });
   }
 
   /** HOST:PORT where HTTP listens, once it does. */
@@ -87,12 +106,19 @@ export class Sidecar {
     const collections = countCollections(assignments);
     logger.info({ socket: socketPath, http: this.httpAddress, version, collections }, 'serving');
     this.#publish(wal, assignments);
+    await this.#reload.start();
+  }
+
+  /** Reads the configuration file again now. Does nothing before the sidecar serves: then it is read anyway. */
+  async reload(): Promise<void> {
+    if (this.#parts.server !== undefined) await this.#reload.now();
   }
 
   /** Ends in good order: what was received is answered first (E24). */
   async close(): Promise<void> {
     const { assignments, engine, server, urls } = this.#parts;
     this.#publisher?.close();
+    this.#reload.close();
     await server?.close();
     await engine?.close();
     assignments?.close();
@@ -104,9 +130,9 @@ export class Sidecar {
   }
 
   async #serveHttp(): Promise<Server> {
-    const { configHash, configuration, configurationFile, environment, http, socketPath } = this.#options;
-    const shown = { configHash, configuration, configurationFile, socketPath, version };
-    const view = new RunningView({ ...shown, parts: this.#parts });
+    const { configurationFile, environment, http, socketPath } = this.#options;
+    const shown = { inForce: this.#inForce, configurationFile, socketPath, version };
+    const view = new RunningView({ ...shown, added: () => this.#added(), parts: this.#parts });
     return serveHttp({ address: http, isPod: environment['POD_NAME'] !== undefined, view });
   }
 
@@ -134,12 +160,29 @@ export class Sidecar {
 
   /** In a pod the WalStorage is told what the sidecar holds; outside there is nobody to tell. */
   #publish(engine: WalEngine, assignments: AssignmentService): void {
-    const { configHash, configuration, environment, logger } = this.#options;
+    const { environment, logger } = this.#options;
     const settings = publisherSettings(environment);
     if (settings === undefined) return;
-    const report = (): StatusReport => reportHoldings({ engine, assignments, configuration, configHash });
+    const inForce = this.#inForce;
+    const report = (): StatusReport => reportHoldings({ engine, assignments, inForce, added: this.#added() });
     this.#publisher = new StatusPublisher({ settings, report, logger });
     this.#publisher.start();
+  }
+
+  /** Gives the running parts what is hot of a new configuration. */
+  #apply({ components, wal }: Configuration): void {
+    const { assignments, engine } = this.#parts;
+    engine?.reconfigure(wal);
+    for (const component of assignments?.components() ?? []) {
+      const strategy = components.get(component)?.distributionStrategy;
+      if (strategy !== undefined) assignments?.setStrategy(component, strategy);
+    }
+  }
+
+  #added(): AddedUrlReport[] {
+    return this.#inForce.addedUrls.map(({ component, url }) => {
+      return { component, url, reason: addedReason(url.scheme, url.path, this.#options.environment) };
+    });
   }
 
   #manage(component: Component, { scheme, url, path }: StorageUrl, index: number): ManagedUrl {
@@ -149,18 +192,16 @@ export class Sidecar {
       return { ...managed, storage: undefined, state: 'Unavailable', reason };
     }
     const storage = openFileStorage(url, path, new DiskFileSystem());
-    const missingMount = mountProblem(path, this.#options.environment['WALSTORAGE_MOUNTS']);
+    const missingMount = mountProblem(path, this.#options.environment);
     if (missingMount !== undefined) return { ...managed, storage, state: 'Pending', reason: missingMount };
     return { ...managed, storage, state: 'Recovering', reason: '' };
   }
 }
 
-/** O5: in a pod a directory is used only below one of its mounts, and a mount path is never made. */
-function mountProblem(path: string, mounts: string | undefined): string | undefined {
-  if (mounts === undefined) return undefined;
-  const mount = mounts.split(':').find((candidate) => path === candidate || path.startsWith(`${candidate}/`));
-  if (mount === undefined) return 'the pod has no mount for it: replace the pod';
-  return existsSync(mount) ? undefined : `the pod's mount ${mount} is not there: replace the pod`;
+/** The largest threshold that fits beside the rest into the memory that the system allows this process. */
+function thresholdBytesMax(): number {
+  const limitBytes = process.constrainedMemory();
+  return limitBytes > 0 ? limitBytes - overheadBytes : Number.POSITIVE_INFINITY;
 }
 
 /** How many collections were found, by component. */

@@ -2,10 +2,12 @@
 import type { Assignment, Component, ManagedUrl } from './assignment/assignment.ts';
 import type { AssignmentService } from './assignment/service.ts';
 import type { Configuration } from './config/configuration.ts';
+import type { ConfigurationInForce } from './config/in-force.ts';
 import { walHoldings } from './holdings.ts';
 import type { Check } from './http/health.ts';
 import { type Counters, readinessChecks, type SidecarView, startupChecks, type UrlView } from './http/view.ts';
 import type { SocketServer } from './server/server.ts';
+import type { AddedUrlReport } from './status/report.ts';
 import type { WalEngine } from './wal/engine.ts';
 
 /** What is running so far. */
@@ -20,8 +22,9 @@ export interface RunningViewOptions {
   readonly version: string;
   readonly socketPath: string;
   readonly configurationFile: string;
-  readonly configuration: Configuration;
-  readonly configHash: string;
+  readonly inForce: ConfigurationInForce;
+  /** URLs of the newest configuration that wait for a restart. */
+  readonly added: () => readonly AddedUrlReport[];
   readonly parts: RunningParts;
 }
 
@@ -48,17 +51,25 @@ export class RunningView implements SidecarView {
   }
 
   configHash(): string {
-    return this.#options.configHash;
+    return this.#options.inForce.hash;
+  }
+
+  configError(): string {
+    return this.#options.inForce.error;
+  }
+
+  pendingKeys(): readonly string[] {
+    return this.#options.inForce.pendingKeys;
   }
 
   configuration(): Configuration {
-    return this.#options.configuration;
+    return this.#options.inForce.configuration;
   }
 
   urls(): UrlView[] {
     const { assignments, engine, urls } = this.#options.parts;
     const wal = assignments === undefined || engine === undefined ? [] : walHoldings(engine, assignments);
-    return [...urls].flatMap(([component, list]) => {
+    const shownUrls = [...urls].flatMap(([component, list]) => {
       const counts = component === 'wal' ? wal : (assignments?.statistics(component) ?? []);
       return list.map(({ id, index, reason, state, url }): UrlView => {
         const { collections = 0, bytes = 0 } = counts[index] ?? {};
@@ -68,6 +79,7 @@ export class RunningView implements SidecarView {
         return { ...shown, files, journalBytes, memoryBytes };
       });
     });
+    return [...shownUrls, ...this.#addedUrls()];
   }
 
   removedUrls(): { component: Component; id: string; url: string }[] {
@@ -104,6 +116,26 @@ export class RunningView implements SidecarView {
       commands: server?.counters.commandsProcessed ?? 0,
       receivedBytes: server?.counters.inputBytes ?? 0,
     };
+  }
+
+  /** Behind the others of their component; their place in its list is known only after a restart. */
+  #addedUrls(): UrlView[] {
+    const { added, parts } = this.#options;
+    const counts = new Map<Component, number>();
+    return added().map(({ component, url, reason }): UrlView => {
+      const before = counts.get(component) ?? parts.urls.get(component)?.length ?? 0;
+      counts.set(component, before + 1);
+      return {
+        component,
+        index: before,
+        url: url.url,
+        state: 'Pending',
+        reason,
+        id: undefined,
+        collections: 0,
+        bytes: 0,
+      };
+    });
   }
 
   #managedUrls(): ManagedUrl[] {

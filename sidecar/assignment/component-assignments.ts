@@ -41,8 +41,9 @@ const undecidedMax = 10_000;
 
 export class ComponentAssignments {
   readonly known: KnownUrls;
+  /** What the next assignment goes by. */
+  strategy: Strategy;
   readonly #component: Component;
-  readonly #strategy: Strategy;
   readonly #options: ComponentOptions;
   readonly #homes: readonly UrlHome[];
   readonly #entries = new Map<string, Entry>();
@@ -63,7 +64,7 @@ export class ComponentAssignments {
   ) {
     this.known = known;
     this.#component = component;
-    this.#strategy = strategy;
+    this.strategy = strategy;
     this.#options = options;
     const deadlineMs = options.deadlineMs ?? deadlineMsDefault;
     this.#homes = urls.map((managed) => new UrlHome(managed, deadlineMs, options.logger));
@@ -248,7 +249,7 @@ export class ComponentAssignments {
       throw new WalError('UNAVAILABLE', `${many}: no other one is assigned until it works.`);
     }
     const candidates = this.#homes.map((home) => home.candidate(this.#hooks?.bytes(home.managed)));
-    const index = choose(this.#strategy, collection, candidates, this.#cursor);
+    const index = choose(this.strategy, collection, candidates, this.#cursor);
     const home = this.#homes.find(({ managed }) => managed.index === index);
     if (home !== undefined) {
       this.#cursor = home.managed.index + 1;

@@ -117,7 +117,7 @@ export class KnownUrls {
       const unread = this.#slots.find((other) => other.verdict.kind === 'unread' || other.verdict.kind === 'refused');
       if (unread !== undefined) {
         const need = `${managed.url} holds nothing yet, and before its first collection every other URL must name it`;
-        throw new WalError('UNAVAILABLE', `${need}; ${unread.managed.url} cannot: ${unread.verdict.reason}`);
+        throw new WalError('UNAVAILABLE', `${need}; ${unread.managed.url} cannot: ${unread.managed.reason}`);
       }
       const before = this.#named.has(id);
       this.#named.set(id, managed.url);

@@ -111,6 +111,11 @@ export class AssignmentService {
     return this.#of(component).list();
   }
 
+  /** The component's new collections go by this strategy from now on. INVALID: not configured. */
+  setStrategy(component: Component, strategy: Strategy): void {
+    this.#of(component).strategy = strategy;
+  }
+
   /** What each of the component's URLs holds, in the order of the configuration. */
   statistics(component: Component): UrlStatistics[] {
     return this.#of(component).statistics();

@@ -1,4 +1,4 @@
-/** `walstorage sidecar`: checks what it was given, starts, and ends in good order at SIGTERM or SIGINT (E24). */
+/** `walstorage sidecar`: checks what it was given, starts, reads its file again at SIGHUP, and ends in good order at SIGTERM or SIGINT (E24). */
 import { refuseUnsupported } from '../config/parse.ts';
 import { format } from '../config/problem.ts';
 import { Sidecar } from '../sidecar.ts';
@@ -38,6 +38,8 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
     logger,
   });
   const ending = endingSignal();
+  // On a terminal it is the hang-up, which ends the process as always.
+  if (!process.stdin.isTTY) process.on('SIGHUP', () => void sidecar.reload());
   try {
     await sidecar.start();
     if (isForPeople(terminal)) terminal.stdout.write(nextSteps(options.socket, sidecar.httpAddress));

@@ -19,7 +19,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import type { WalStorageSpec } from '../../crds/walstorage.generated.ts';
 import { components } from '../assignment/assignment.ts';
-import type { ComponentConfiguration, Configuration, UrlOptions } from './configuration.ts';
+import type { ComponentConfiguration, Configuration, UrlOptions, WalConfiguration } from './configuration.ts';
 import { hashOf } from './hash.ts';
 import {
   affinityKey,
@@ -192,7 +192,7 @@ export function differences(old: Configuration, next: Configuration): Difference
   const found: Difference[] = [];
   const compare = (row: string, key: string, left: unknown, right: unknown): void => {
     if (isDeepStrictEqual(left, right)) return;
-    found.push({ key, change: changes.find((candidate) => candidate.key === row)?.change ?? 'restart' });
+    found.push({ key, change: classOf(row) });
   };
   compare(renderedByKey, renderedByKey, old.renderedBy, next.renderedBy);
   for (const { component, section, urlsKey } of componentSections) {
@@ -217,6 +217,26 @@ export function differences(old: Configuration, next: Configuration): Difference
     }
   }
   return found;
+}
+
+/**
+ * What is in force in a process that runs under `old` once it has taken the hot part of `next`: the rest stays, and
+ * with it what a component or URL has that only one of the two knows.
+ */
+export function withHot(old: Configuration, next: Configuration): Configuration {
+  const hot = Object.entries(walKeys).filter(([key]) => classOf(`storage.${walSection.section}.${key}`) === 'hot');
+  const taken: Partial<WalConfiguration> = Object.fromEntries(hot.map(([, name]) => [name, next.wal[name]]));
+  const { distributionStrategy } = next.wal;
+  const wal = { ...old.wal, ...taken, distributionStrategy };
+  const configured = Array.from(old.components, ([component, values]) => {
+    const strategy = next.components.get(component)?.distributionStrategy ?? values.distributionStrategy;
+    return [component, component === 'wal' ? wal : { ...values, distributionStrategy: strategy }] as const;
+  });
+  return { ...old, wal, components: new Map(configured), renderedBy: next.renderedBy };
+}
+
+function classOf(key: string): ChangeClass {
+  return changes.find((row) => row.key === key)?.change ?? 'restart';
 }
 
 function urlsOf(component: ComponentConfiguration | undefined): readonly string[] {

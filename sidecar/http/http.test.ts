@@ -50,6 +50,8 @@ interface Sidecar {
   isServing: boolean;
   assignments: Map<Component, Assignment[]>;
   findings: string[];
+  configError: string;
+  pendingKeys: string[];
 }
 
 function viewOf(sidecar: Sidecar): SidecarView {
@@ -59,6 +61,8 @@ function viewOf(sidecar: Sidecar): SidecarView {
     socketPath: '/run/walstorage/wal.sock',
     configurationFile: 'walstorage.toml',
     configHash: () => 'abc',
+    configError: () => sidecar.configError,
+    pendingKeys: () => sidecar.pendingKeys,
     configuration: () => ({ ...configuration, components: new Map([['wal', configuration.wal]]) }),
     urls: () => sidecar.urls,
     removedUrls: () => [],
@@ -73,7 +77,15 @@ function viewOf(sidecar: Sidecar): SidecarView {
 }
 
 async function start(context: TestContext, more: Partial<Sidecar> = {}, isPod = false, host = '127.0.0.1') {
-  const sidecar: Sidecar = { urls: [wal], isServing: true, assignments: new Map(), findings: [], ...more };
+  const sidecar: Sidecar = {
+    urls: [wal],
+    isServing: true,
+    assignments: new Map(),
+    findings: [],
+    configError: '',
+    pendingKeys: [],
+    ...more,
+  };
   const server = await serveHttp({ address: `${host}:0`, isPod, view: viewOf(sidecar) });
   context.after(() => closeServer(server));
   const { port } = new URL(`http://${addressOf(server)}`);
@@ -203,6 +215,7 @@ test('config: what is in force, under the keys of the file', async (context) => 
   assert.deepEqual(await json('/v1/config'), {
     file: 'walstorage.toml',
     configHash: 'abc',
+    pendingKeys: [],
     configuration: {
       storage: {
         wal_config: {
@@ -220,6 +233,20 @@ test('config: what is in force, under the keys of the file', async (context) => 
       },
     },
   });
+});
+
+test('config: why a new file is not in force, and what of it waits for a restart; the status page says so, too', async (context) => {
+  const pendingKeys = ['storage.wal_config.sync_mode'];
+  const { get, json } = await start(context, { configError: 'linger_ms = "x": must be an integer', pendingKeys });
+  const shown = await json('/v1/config');
+  assert.ok(typeof shown === 'object' && shown !== null && 'error' in shown && 'pendingKeys' in shown);
+  assert.deepEqual([shown.error, shown.pendingKeys], ['linger_ms = "x": must be an integer', pendingKeys]);
+  const page = await (await get('/')).text();
+  assert.match(
+    page,
+    /The new configuration is bad, and the old one in force: linger_ms = &#34;x&#34;: must be an integer/,
+  );
+  assert.match(page, /A new value of storage\.wal_config\.sync_mode waits for a restart\./);
 });
 
 test('the status page: states, sizes, collections, escaped, with nothing from elsewhere', async (context) => {

@@ -55,7 +55,9 @@ function appOf({ isPod, view }: HttpOptions): Express {
   });
   app.get('/v1/config', (_request, response) => {
     const { configurationFile: file } = view;
-    response.json({ file, configHash: view.configHash(), configuration: configurationView(view.configuration()) });
+    const [configHash, error, pendingKeys] = [view.configHash(), view.configError(), view.pendingKeys()];
+    const state = error === '' ? { file, configHash, pendingKeys } : { file, configHash, pendingKeys, error };
+    response.json({ ...state, configuration: configurationView(view.configuration()) });
   });
   app.get('/', (_request, response) => {
     response.set(statusPageHeaders).type('html').send(statusPage(view, new Date()));

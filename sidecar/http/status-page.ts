@@ -39,6 +39,10 @@ export function statusPage(view: SidecarView, now: Date): string {
       .removedUrls()
       .map(({ component, url }) => `${url} (${component}) holds collections and is configured no longer.`),
     ...view.findings().map(({ finding }) => finding),
+    ...(view.configError() === ''
+      ? []
+      : [`The new configuration is bad, and the old one in force: ${view.configError()}`]),
+    ...view.pendingKeys().map((key) => `A new value of ${key} waits for a restart.`),
   ];
   const { connections, commands } = view.counters();
   const uptime = duration((now.getTime() - view.startedAt.getTime()) / 1000);

@@ -10,8 +10,12 @@ export interface SidecarView extends HealthChecks {
   readonly configurationFile: string;
   /** As the status shows it. */
   configHash(): string;
+  /** Why the newest file is not in force; empty if it holds. */
+  configError(): string;
+  /** Keys of the newest file that wait for a restart. */
+  pendingKeys(): readonly string[];
   configuration(): Configuration;
-  /** All components' URLs, in the order of the configuration. */
+  /** All components' URLs, in the order of the configuration; then those that were added since the start. */
   urls(): readonly UrlView[];
   /** URLs that a `_url.json` names and that are configured no longer (E26). */
   removedUrls(): readonly { readonly component: Component; readonly id: string; readonly url: string }[];

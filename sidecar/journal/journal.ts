@@ -39,6 +39,8 @@ export class Journal {
   /** Whether a write resolves only when it is on the disk; if not, `sync` makes it so. */
   durableWrites = true;
   readonly #options: JournalOptions;
+  /** As in the options; another one counts from the next frame on. */
+  fileBytesMax: number;
   readonly #files: JournalFile[] = [];
   #current: CurrentFile | undefined;
   /** The current file had a failed write and was cut: the next frame goes into a successor. */
@@ -50,6 +52,7 @@ export class Journal {
 
   constructor(options: JournalOptions) {
     this.#options = options;
+    this.fileBytesMax = options.fileBytesMax;
   }
 
   /** The files that exist, oldest first; the last one is being written. */
@@ -134,7 +137,7 @@ export class Journal {
 
   async #fileForNextFrame(): Promise<CurrentFile> {
     const current = this.#current;
-    if (current !== undefined && !this.#leave && current.writtenBytes < this.#options.fileBytesMax) return current;
+    if (current !== undefined && !this.#leave && current.writtenBytes < this.fileBytesMax) return current;
     if (current !== undefined) await this.sync();
     const next = await this.#createFile(current);
     await current?.log.close();

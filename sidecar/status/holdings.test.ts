@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import pino from 'pino';
 import type { Component, ManagedUrl } from '../assignment/assignment.ts';
 import { AssignmentService } from '../assignment/service.ts';
+import { ConfigurationInForce } from '../config/in-force.ts';
 import { parse } from '../config/parse.ts';
 import { openFileStorage } from '../storage/file.ts';
 import { SimulatedFileSystem } from '../storage/simulated.ts';
@@ -18,7 +19,7 @@ wal_urls = ["file:///disks/1/wal", "file:///\${DISK}/wal"]
 data_urls = ["file:///\${DISK}/viper"]
 `;
 
-test('a pod reports the URLs of all components as the file writes them; its sums are those of the log alone (O7)', async () => {
+test('a pod reports the URLs of all components as the file writes them; its sums are those of the log alone (O7); what waits for a restart is Pending (O6)', async () => {
   const { configuration } = parse(file, { DISK: 'disks/2' });
   assert.ok(configuration !== undefined);
   const fileSystem = new SimulatedFileSystem({ seed: 1 });
@@ -52,15 +53,30 @@ test('a pod reports the URLs of all components as the file writes them; its sums
   });
   for (const name of ['a', 'b', 'c']) await append(engine, name, ['payload']);
   await assignments.assign('viper', 'a');
-  const report = reportHoldings({ engine, assignments, configuration, configHash: 'abc' });
+  const inForce = new ConfigurationInForce({
+    configuration,
+    hash: 'abc',
+    waitingUrls: [],
+    thresholdBytesMax: Infinity,
+  });
+  const newer = file
+    .replace('viper"', 'viper", "s3://bucket/viper"')
+    .replace('[storage.viper', 'linger_ms = 1\n[storage.viper');
+  inForce.take(parse(newer, { DISK: 'disks/2' }));
+  const added = inForce.addedUrls.map((url) => ({ ...url, reason: 'restart the pod to use it' }));
+  const report = reportHoldings({ engine, assignments, inForce, added });
+  assert.deepEqual([report.configHash, report.configError], ['abc', '']);
   assert.deepEqual(
     report.urls.map(({ url, state, collections }) => [url, state, collections]),
     [
       ['file:///disks/1/wal', 'Available', 2],
       ['file:///${DISK}/wal', 'Available', 1],
       ['file:///${DISK}/viper', 'Available', 1],
+      ['s3://bucket/viper', 'Pending', 0],
     ],
   );
+  const many = Array.from({ length: 200 }, () => added).flat();
+  assert.equal(reportHoldings({ engine, assignments, inForce, added: many }).urls.length, 160);
   assert.deepEqual([report.ready, report.collections], [true, 3]);
   assert.equal(
     report.bytes,

@@ -7,12 +7,13 @@ import type { StatusReport } from './report.ts';
 const identity = { storageName: 'orders', podName: 'proximadb-0', podUid: 'u-1', namespace: 'db' };
 const now = new Date('2026-11-22T10:00:00Z');
 
-function reportOf(collections: number, reason = ''): StatusReport {
+function reportOf(collections: number, reason = '', configError = ''): StatusReport {
   const url = 'file:///mnt/nvme1/wal';
   const state = reason === '' ? 'Available' : 'Unavailable';
   return {
     ready: true,
     configHash: 'abc',
+    configError,
     collections,
     bytes: 3_178_106,
     journalBytes: 4096,
@@ -49,8 +50,9 @@ test('R5: an entry keeps within 256 KiB ÷ pods, whatever it holds', () => {
       fc.nat(3000),
       fc.integer({ min: 1, max: 400 }),
       fc.string({ maxLength: 3000 }),
-      (count, pods, reason) => {
-        const entry = buildPodStatus(identity, reportOf(count, reason), shareBytes(pods));
+      fc.string({ maxLength: 300 }),
+      (count, pods, reason, configError) => {
+        const entry = buildPodStatus(identity, reportOf(count, reason, configError), shareBytes(pods));
         const bytes = Buffer.byteLength(JSON.stringify({ ...entry, lastReportTime: now.toISOString() }));
         assert.ok(bytes <= shareBytes(pods), `${bytes} bytes of ${shareBytes(pods)}`);
         assert.equal(entry.assignmentsTruncated, entry.assignments.length < count);
@@ -75,6 +77,16 @@ test('reasons go before URLs, and URLs only where nothing else is left', () => {
   assert.equal(short?.state, 'Unavailable');
   assert.equal(short?.reason, undefined);
   assert.deepEqual(buildPodStatus(identity, long, 300).urls, []);
+});
+
+test('an error of the configuration is there only if there is one, and goes after reasons, before URLs', () => {
+  assert.ok(!('configError' in buildPodStatus(identity, reportOf(1), 6000)));
+  const bad = reportOf(0, 'x'.repeat(3000), 'y'.repeat(1000));
+  assert.equal(buildPodStatus(identity, bad, 6000).configError?.length, 1000);
+  const { configError, urls } = buildPodStatus(identity, bad, 2000);
+  assert.deepEqual([configError?.length, urls[0]?.state, urls[0]?.reason], [1000, 'Unavailable', undefined]);
+  const short = buildPodStatus(identity, bad, 1000);
+  assert.deepEqual([short.configError, short.urls.length], [undefined, 1]);
 });
 
 test('until the number of pods is known the share is 16 KiB', () => {

@@ -1,6 +1,6 @@
 /**
  * The pod's entry in `status.pods` within its share of the object's bytes, and the body of the PATCH that applies it. What
- * does not fit is left out in this order: assignments (`assignmentsTruncated` says so), reasons of URLs, URLs.
+ * does not fit is left out in this order: assignments (`assignmentsTruncated` says so), reasons of URLs, `configError`, URLs.
  */
 import type { AssignmentReport, StatusReport, UrlReport } from './report.ts';
 
@@ -18,9 +18,11 @@ export interface PodIdentity {
 }
 
 /** The entry of interfaces, section 6, but for `lastReportTime`. */
-export interface PodStatus extends Omit<StatusReport, 'urls' | 'assignments'> {
+export interface PodStatus extends Omit<StatusReport, 'configError' | 'urls' | 'assignments'> {
   readonly name: string;
   readonly uid: string;
+  /** Absent where the newest configuration holds. */
+  readonly configError?: string;
   readonly urls: readonly (Omit<UrlReport, 'reason'> & { readonly reason?: string })[];
   readonly assignments: readonly AssignmentReport[];
   readonly assignmentsTruncated: boolean;
@@ -33,14 +35,15 @@ export function shareBytes(podCount: number | undefined): number {
 
 /** The pod's entry; its JSON has at most `bytesMax` bytes, where the entry without lists has no more. */
 export function buildPodStatus(identity: PodIdentity, report: StatusReport, bytesMax: number): PodStatus {
-  const { ready, configHash, collections, bytes, journalBytes } = report;
+  const { ready, configHash, configError, collections, bytes, journalBytes } = report;
   const { podName: name, podUid: uid } = identity;
   // The time is added later: its room is kept here.
   const room = bytesMax - jsonBytes({ lastReportTime: new Date(0).toISOString() });
   const base = { name, uid, ready, configHash, collections, bytes, journalBytes };
   const lists = { urls: withReasons(report.urls), assignments: [], assignmentsTruncated: false };
-  let entry: PodStatus = { ...base, ...lists };
+  let entry: PodStatus = { ...base, ...(configError === '' ? {} : { configError }), ...lists };
   if (jsonBytes(entry) > room) entry = { ...entry, urls: withoutReasons(report.urls) };
+  if (jsonBytes(entry) > room) entry = { ...base, ...lists, urls: entry.urls };
   if (jsonBytes(entry) > room) entry = { ...entry, urls: [] };
   return { ...entry, ...fitting(report.assignments, room - jsonBytes(entry)) };
 }

@@ -14,6 +14,7 @@ import type { StatusReport } from './report.ts';
 const report: StatusReport = {
   ready: true,
   configHash: 'abc',
+  configError: '',
   collections: 11,
   bytes: 3_178_106,
   journalBytes: 0,

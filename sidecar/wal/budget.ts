@@ -3,15 +3,22 @@
  * threshold ÷ URLs; beyond its share a URL may use what is free as long as it can flush, so that what it borrowed comes back.
  */
 export class MemoryBudget {
-  readonly limitBytes: number;
-  readonly #shareBytes: number;
+  #limitBytes: number;
   readonly #usedBytes: number[];
   #totalBytes = 0;
 
   constructor(limitBytes: number, urls: number) {
-    this.limitBytes = limitBytes;
-    this.#shareBytes = Math.floor(limitBytes / Math.max(1, urls));
+    this.#limitBytes = limitBytes;
     this.#usedBytes = Array.from({ length: urls }, () => 0);
+  }
+
+  get limitBytes(): number {
+    return this.#limitBytes;
+  }
+
+  /** Sets another limit. What is held beyond it stays until flushes have freed it; nothing more is admitted meanwhile. */
+  resize(limitBytes: number): void {
+    this.#limitBytes = limitBytes;
   }
 
   get totalBytes(): number {
@@ -30,7 +37,8 @@ export class MemoryBudget {
   /** Whether `bytes` more may be taken for the URL at `index`. */
   admits(index: number, bytes: number, canFlush: boolean): boolean {
     if (this.#totalBytes + bytes > this.limitBytes) return false;
-    return canFlush || (this.#usedBytes[index] ?? 0) + bytes <= this.#shareBytes;
+    const shareBytes = Math.floor(this.limitBytes / Math.max(1, this.#usedBytes.length));
+    return canFlush || (this.#usedBytes[index] ?? 0) + bytes <= shareBytes;
   }
 
   /** Takes (or, negative, gives back) bytes for the URL at `index`. */

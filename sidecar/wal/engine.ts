@@ -51,17 +51,21 @@ export class WalEngine implements Wal {
   readonly flusher: Flusher;
   readonly budget: MemoryBudget;
   readonly #options: EngineOptions;
+  /** In force: that of the options, until `reconfigure`. */
+  #configuration: WalConfiguration;
   readonly #collections = new Map<string, Collection>();
   readonly #early = new Map<string, EarlyAppend[]>();
   readonly #oldJournals = new Map<Committer, OldJournal>();
   /** Storage of dropped incarnations that is still to be deleted, by name: under several URLs if it was moved about. */
   readonly #deletions = new Map<string, Set<Deletion>>();
   readonly #probing = new Set<Committer>();
-  readonly #timers: NodeJS.Timeout[] = [];
+  #probeTimer: NodeJS.Timeout | undefined;
+  #syncTimer: NodeJS.Timeout | undefined;
 
   private constructor(options: EngineOptions) {
     this.#options = options;
     const { configuration, urls } = options;
+    this.#configuration = configuration;
     this.budget = new MemoryBudget(configuration.globalFlushThresholdBytes, urls.length);
     this.committers = urls.map((managed) => this.#committerOf(managed));
     this.flusher = new Flusher({
@@ -77,6 +81,21 @@ export class WalEngine implements Wal {
     const engine = new WalEngine(options);
     await engine.#recover();
     return engine;
+  }
+
+  /**
+   * Takes over another configuration's sizes, compression and sync interval while it runs; URLs and sync mode stay those
+   * that it was opened with. Under a lower threshold appends wait until flushes have freed what is over it.
+   */
+  reconfigure(configuration: WalConfiguration): void {
+    const { syncMode, urls } = this.#configuration;
+    this.#configuration = { ...configuration, syncMode, urls };
+    this.budget.resize(configuration.globalFlushThresholdBytes);
+    const fileBytesMax = journalFileBytesMax(this.#configuration, this.#options.urls.length);
+    for (const { journal } of this.committers) if (journal !== undefined) journal.fileBytesMax = fileBytesMax;
+    this.flusher.reconfigure(this.#configuration);
+    for (const committer of this.committers) committer.retryWaiting();
+    this.#startSyncs();
   }
 
   append(name: string, nextSequence: number | undefined, fields: readonly Buffer[], done: AppendDone): void {
@@ -176,7 +195,7 @@ export class WalEngine implements Wal {
   /** Shutdown (E24): what was received is answered; the rest is as after kill -9, but for what could be flushed in a second. */
   async close(): Promise<void> {
     await Promise.all(this.committers.map((committer) => committer.idle()));
-    if (this.#options.configuration.syncMode !== 'Always') {
+    if (this.#configuration.syncMode !== 'Always') {
       await Promise.allSettled(this.committers.map((committer) => committer.sync()));
     }
     const deadlineMs = this.#options.clock.monotonicMs() + shutdownFlushMs;
@@ -191,12 +210,13 @@ export class WalEngine implements Wal {
 
   /** Ends the timers and waits for nothing: what is under way is left as a kill leaves it. */
   abandon(): void {
-    for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#probeTimer);
+    clearInterval(this.#syncTimer);
     for (const committer of this.committers) committer.abandon();
   }
 
   #committerOf(managed: ManagedUrl): Committer {
-    const { clock, configuration, logger } = this.#options;
+    const { clock, logger } = this.#options;
     const committer: Committer = new Committer({
       managed,
       clock,
@@ -208,8 +228,8 @@ export class WalEngine implements Wal {
         return startEpoch(
           committer,
           old,
-          journalFileBytesMax(configuration, this.#options.urls.length),
-          configuration.syncMode,
+          journalFileBytesMax(this.#configuration, this.#options.urls.length),
+          this.#configuration.syncMode,
           () => undefined,
         );
       },
@@ -245,7 +265,8 @@ export class WalEngine implements Wal {
 
   /** Recovers URLs that were not before, and serves what they hold. */
   async #recoverUrls(committers: readonly Committer[]): Promise<void> {
-    const { assignments, clock, configuration, logger, urls } = this.#options;
+    const { assignments, clock, logger, urls } = this.#options;
+    const configuration = this.#configuration;
     const drops = this.committers.flatMap(({ use }) => [...use.drops]);
     const recovered = await recover({
       committers,
@@ -281,25 +302,27 @@ export class WalEngine implements Wal {
   }
 
   #startTimers(): void {
-    const every = (intervalMs: number, work: () => void): void => {
-      const timer = setInterval(work, intervalMs);
-      timer.unref();
-      this.#timers.push(timer);
-    };
-    every(probeMs, () => {
+    this.#probeTimer = setInterval(() => {
       for (const committer of this.committers) {
         const { state } = committer.managed;
         if (state === 'Full') void this.#probeSpace(committer);
         if (state === 'Missing' || state === 'Unavailable') void this.#probeReturn(committer);
       }
-    });
-    const { syncIntervalMs, syncMode } = this.#options.configuration;
+    }, probeMs);
+    this.#probeTimer.unref();
+    this.#startSyncs();
+  }
+
+  #startSyncs(): void {
+    clearInterval(this.#syncTimer);
+    const { syncIntervalMs, syncMode } = this.#configuration;
     if (syncMode !== 'Periodic') return;
-    every(syncIntervalMs, () => {
+    this.#syncTimer = setInterval(() => {
       for (const committer of this.committers) {
         committer.sync().catch((err: unknown) => this.#options.logger.error({ err }, 'a periodic sync failed'));
       }
-    });
+    }, syncIntervalMs);
+    this.#syncTimer.unref();
   }
 
   async #probeSpace(committer: Committer): Promise<void> {

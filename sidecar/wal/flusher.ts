@@ -37,25 +37,33 @@ interface UrlQueue {
 export class Flusher {
   readonly #options: FlusherOptions;
   readonly #queues = new Map<Committer, UrlQueue>();
-  readonly #journalBytesMax: number;
+  #configuration: WalConfiguration;
 
   constructor(options: FlusherOptions) {
     this.#options = options;
-    this.#journalBytesMax = journalBytesMax(options.configuration, options.committers.length);
+    this.#configuration = options.configuration;
     for (const committer of options.committers) {
       this.#queues.set(committer, { waiting: [], running: 0, freeing: undefined });
     }
   }
 
+  /** Goes by another configuration's sizes and compression, and begins at once what they ask for. */
+  reconfigure(configuration: WalConfiguration): void {
+    this.#configuration = configuration;
+    for (const committer of this.#options.committers) this.resume(committer);
+    this.makeRoom(0);
+  }
+
   /** Decides what to flush after the committer published. */
   afterPublish(committer: Committer, touched: Iterable<{ readonly collection: Collection }>): void {
-    const { memoryFlushSizeBytes } = this.#options.configuration;
+    const { memoryFlushSizeBytes } = this.#configuration;
     for (const { collection } of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
     const { budget, committers } = this.#options;
     this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
-    if ((committer.journal?.bytes ?? 0) > this.#journalBytesMax) this.#flushOldest(committer);
+    const boundBytes = journalBytesMax(this.#configuration, committers.length);
+    if ((committer.journal?.bytes ?? 0) > boundBytes) this.#flushOldest(committer);
   }
 
   /** Flushes so much that `bytes` more fit into the bound: below 75 % of it, a large append may find too little. */
@@ -173,7 +181,7 @@ export class Flusher {
     if (firstRun === undefined || lastRun === undefined) return 0;
     const range = { first: firstRun.first, last: lastRun.first + lastRun.count - 1 };
     const metadata = { collection: name, incarnation, checkpoint };
-    const { compression } = this.#options.configuration;
+    const { compression } = this.#configuration;
     const segment = await publishSegment(home.storage, directory, range, metadata, compression, runs);
     collection.segments.push(segment);
     return range.last - Math.max(range.first - 1, checkpoint);
