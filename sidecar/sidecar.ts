@@ -15,6 +15,7 @@ import type { StorageUrl } from './config/storage-url.ts';
 import { WalError } from './errors.ts';
 import { addressOf, closeServer } from './http/listen.ts';
 import { serveHttp } from './http/server.ts';
+import { thresholdBytesMax } from './memory.ts';
 import { addedReason, mountProblem } from './mounts.ts';
 import { Reload } from './reload.ts';
 import { createServer } from './server/server.ts';
@@ -34,9 +35,6 @@ const { version } = packageJson;
 
 /** A lock that another process holds is tried so long: it may be ending (E28). */
 const lockWaitMs = 5_000;
-
-/** What the process needs besides unflushed bytes, at least. */
-const overheadBytes = 128 * 1024 * 1024;
 
 export interface SidecarOptions {
   readonly configuration: Configuration;
@@ -71,7 +69,7 @@ export class Sidecar {
       configuration,
       hash,
       waitingUrls,
-      thresholdBytesMax: thresholdBytesMax(),
+      thresholdBytesMax: thresholdBytesMax(process.constrainedMemory()),
     });
     this.#inForce = inForce;
     const apply = (changed: Configuration): void => this.#apply(changed);
@@ -196,12 +194,6 @@ export class Sidecar {
     if (missingMount !== undefined) return { ...managed, storage, state: 'Pending', reason: missingMount };
     return { ...managed, storage, state: 'Recovering', reason: '' };
   }
-}
-
-/** The largest threshold that fits beside the rest into the memory that the system allows this process. */
-function thresholdBytesMax(): number {
-  const limitBytes = process.constrainedMemory();
-  return limitBytes > 0 ? limitBytes - overheadBytes : Number.POSITIVE_INFINITY;
 }
 
 /** How many collections were found, by component. */

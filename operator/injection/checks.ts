@@ -4,10 +4,11 @@
  */
 import { posix } from 'node:path';
 import type { Volume } from '../../crds/walstorage.generated.ts';
+import { memoryOverheadBytes } from '../../sidecar/memory.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
 import { credentialsDirectory, volumeOf } from '../rendering.ts';
-import { memoryNeededBytes, memoryOverheadBytes, quantityOf, thresholdOf } from './memory.ts';
+import { memoryNeededBytes, quantityOf, thresholdOf } from './memory.ts';
 import {
   configDirectory,
   containersAnnotation,

@@ -1,9 +1,9 @@
 /**
  * How much memory the sidecar needs: what it may hold unflushed, and an overhead for itself.
  *
- * The bound of the project is an RSS of at most globalFlushThreshold + 250 MB; 256 MiB are 268 MB. A volume in memory
- * (emptyDir, medium Memory) counts to the container that writes it: under WAL URLs that is the sidecar.
+ * A volume in memory (emptyDir, medium Memory) counts to the container that writes it: under WAL URLs that is the sidecar.
  */
+import { memoryOverheadBytes } from '../../sidecar/memory.ts';
 import { type WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
 import { volumeOf } from '../rendering.ts';
@@ -11,7 +11,6 @@ import type { Resources } from './pod.ts';
 import { volumesOf } from './volumes.ts';
 
 const mebibyte = 2 ** 20;
-export const memoryOverheadBytes = 256 * mebibyte;
 const defaultThreshold = '512Mi';
 /** It works in bursts; without a limit it takes what the node has left. */
 const cpuRequest = '100m';

@@ -108,7 +108,12 @@ export const changes: readonly ChangeRow[] = [
     default: true,
   },
   { field: 'wal.memoryFlushSize', key: walKey('memory_flush_size_bytes'), change: 'hot' },
-  { field: 'wal.globalFlushThreshold', key: walKey('global_flush_threshold'), change: 'hot' },
+  {
+    field: 'wal.globalFlushThreshold',
+    key: walKey('global_flush_threshold'),
+    change: 'hot',
+    note: "restart where the container's memory limit is below it + 256 MiB",
+  },
   { field: 'wal.syncMode', key: walKey('sync_mode'), change: 'restart', default: 'Always' },
   { field: 'wal.syncIntervalMs', key: walKey('sync_interval_ms'), change: 'hot' },
   { field: 'wal.lingerMs', key: walKey('linger_ms'), change: 'hot' },
