@@ -3,7 +3,8 @@
 set -eu
 
 # program to look for: Debian package that has it
-needed='redis-server:redis-server redis-cli:redis-tools strace:strace python3:python3 unshare:util-linux mount:mount openssl:openssl'
+needed='redis-server:redis-server redis-cli:redis-tools strace:strace python3:python3 unshare:util-linux mount:mount openssl:openssl
+  containerd:containerd runc:runc buildah:buildah busybox:busybox-static nft:nftables ip:iproute2 /usr/lib/cni/bridge:containernetworking-plugins'
 packages=''
 for pair in $needed; do
   command -v "${pair%%:*}" >/dev/null 2>&1 || packages="$packages ${pair#*:}"

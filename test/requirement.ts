@@ -2,6 +2,7 @@
  * What a test needs beyond what npm and Go can fetch: programs of apt, root, Python. Where it is missing the test is skipped
  * with the reason and the command to type; with `WALSTORAGE_TEST_ALL=1` it fails instead.
  */
+import { existsSync } from 'node:fs';
 import { type TestContext, type TestOptions, test } from 'node:test';
 import { cached } from './cluster/cache.ts';
 import { run } from './cluster/child.ts';
@@ -51,6 +52,14 @@ export const root: Requirement = {
     return may ? undefined : 'root that may mount is needed: sudo -E env "PATH=$PATH" npm test';
   },
 };
+
+/** A file that an apt package brings. */
+export function file(path: string, aptPackage: string): Requirement {
+  return {
+    missing: async () =>
+      existsSync(path) ? undefined : `${path} is missing: apt-get install ${aptPackage}, or npm run test:all`,
+  };
+}
 
 export interface PythonPackage extends Requirement {
   /** What `PYTHONPATH` must be to import it. Call it after `missing` has told that it is there. */

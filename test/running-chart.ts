@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { chart, release } from '../charts/rendering.ts';
 import type { ControlPlane } from './cluster/control-plane.ts';
-import { helm } from './cluster/helm.ts';
+import { helmCommand } from './cluster/helm.ts';
 
 const repository = ['--set', 'image.repository=registry.example.com/walstorage'];
 
@@ -36,11 +36,11 @@ export class HelmOn {
     return this.#run(['uninstall', name, '-n', namespace, '--ignore-not-found']);
   }
 
-  #run(args: readonly string[]): Promise<string> {
+  async #run(args: readonly string[]): Promise<string> {
     const { kubeconfig, directory } = this.#plane;
     const homes = ['CACHE', 'CONFIG', 'DATA'].map((kind) => [`HELM_${kind}_HOME`, join(directory, 'helm')]);
     const environment = { ...process.env, ...Object.fromEntries(homes), KUBECONFIG: kubeconfig };
-    return helm(args, { environment });
+    return this.#plane.run(await helmCommand(), args, { environment });
   }
 }
 

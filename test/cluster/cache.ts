@@ -43,6 +43,19 @@ export async function cached(name: string, make: (directory: string) => Promise<
   }
 }
 
+/** Leaves the `kept` directories of the cache that were made last of those whose names begin with `prefix`. */
+export async function pruneCache(prefix: string, kept: number): Promise<void> {
+  const root = cacheDirectory();
+  const names = (await readdir(root)).filter((name) => name.startsWith(prefix) && !/\.lock$|\.unfinished-/.test(name));
+  const made = await Promise.all(
+    names.map(async (name) => ({ name, ms: (await stat(join(root, name)).catch(() => undefined))?.mtimeMs ?? 0 })),
+  );
+  for (const { name } of made.toSorted((one, other) => other.ms - one.ms).slice(kept)) {
+    await rm(join(root, name), { recursive: true, force: true });
+    await rm(join(root, `${name}.lock`), { force: true });
+  }
+}
+
 async function exists(path: string): Promise<boolean> {
   return stat(path).then(
     () => true,

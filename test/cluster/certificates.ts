@@ -6,17 +6,25 @@ import { run } from './child.ts';
 
 const days = '30';
 
+/** The node's name in clusters that have one. */
+export const nodeName = 'node1';
+
 /** Who may speak to the API server, each with a certificate and a kubeconfig of that name. */
 const users = [
   { name: 'admin', subject: '/O=system:masters/CN=admin' },
   { name: 'controller-manager', subject: '/CN=system:kube-controller-manager' },
   { name: 'scheduler', subject: '/CN=system:kube-scheduler' },
+  { name: 'kubelet', subject: `/O=system:nodes/CN=system:node:${nodeName}` },
+  { name: 'kube-proxy', subject: '/CN=system:kube-proxy' },
 ] as const;
 
 export type User = (typeof users)[number]['name'];
 
-/** Makes `ca`, `apiserver` and one certificate for each user (`.crt`, `.key`), and the keys of service accounts (`sa.key`, `sa.pub`). */
-export async function makeCertificates(directory: string): Promise<void> {
+/**
+ * Makes `ca`, `apiserver` and one certificate for each user (`.crt`, `.key`), and the keys of service accounts (`sa.key`, `sa.pub`).
+ * @param addresses where servers are reached: the API server, and the kubelet, which serves with its user's certificate
+ */
+export async function makeCertificates(directory: string, addresses: readonly string[] = ['127.0.0.1']): Promise<void> {
   const serviceAccounts = generateKeyPairSync('ec', {
     namedCurve: 'prime256v1',
     privateKeyEncoding: { type: 'sec1', format: 'pem' },
@@ -29,10 +37,12 @@ export async function makeCertificates(directory: string): Promise<void> {
   const extensions = usages.flatMap((usage) => ['-addext', usage]);
   const authority = ['req', '-x509', ...newKey('ca'), '-subj', '/CN=walstorage-test', '-days', days, ...extensions];
   await openssl(directory, [...authority, '-out', 'ca.crt']);
-  const names = 'IP:127.0.0.1,DNS:localhost,DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc';
+  const dnsNames = ['localhost', 'kubernetes', 'kubernetes.default', 'kubernetes.default.svc'];
+  const names = [...addresses.map((address) => `IP:${address}`), ...dnsNames.map((name) => `DNS:${name}`)];
+  const extra = [`subjectAltName=${names.join(',')}`];
   await Promise.all([
-    makeLeaf(directory, 'apiserver', '/CN=kube-apiserver', [`subjectAltName=${names}`]),
-    ...users.map(({ name, subject }) => makeLeaf(directory, name, subject, [])),
+    makeLeaf(directory, 'apiserver', '/CN=kube-apiserver', extra),
+    ...users.map(({ name, subject }) => makeLeaf(directory, name, subject, name === 'kubelet' ? extra : [])),
   ]);
 }
 

@@ -1,4 +1,4 @@
-/** A real control plane on 127.0.0.1; README.md beside says what it is and is not. */
+/** A real control plane on 127.0.0.1, or in a network of its own with a node; README.md beside says what it is and is not. */
 import { rmSync } from 'node:fs';
 import { mkdtemp, readFile } from 'node:fs/promises';
 import { request } from 'node:https';
@@ -10,8 +10,9 @@ import { fileURLToPath } from 'node:url';
 import { type AuditEvent, auditFlags, readAuditLog } from './audit.ts';
 import { kubeconfigFile, makeCertificates, makeKubeconfigs, type User } from './certificates.ts';
 import { Child, type RunOptions, run } from './child.ts';
+import { type Enclosure, kubernetesServiceAddress, nodeAddress, serviceRange } from './enclosure.ts';
 import { kubectlCommand } from './kubectl.ts';
-import { type ProgramName, programDirectory } from './programs.ts';
+import { type ControlPlaneProgram, programDirectory } from './programs.ts';
 
 /** From the start of a program to its answer; it takes some 2 s on a quiet machine. */
 const startTimeoutMs = 120_000;
@@ -26,6 +27,8 @@ export interface ControlPlaneOptions {
   readonly withControllers: boolean;
   /** Whether the API server logs who asked it for what, for `auditEvents`. */
   readonly audit?: boolean;
+  /** Runs it in there, so that a node can join; programs outside don't reach it, `kubectl()` does. */
+  readonly enclosure?: Enclosure;
 }
 
 /** By name, without the dashes; files are relative to the control plane's directory. */
@@ -39,7 +42,7 @@ export class ControlPlane {
   readonly directory: string;
   /** Of the API server. */
   readonly port: number;
-  /** `https://127.0.0.1:<port>` */
+  /** `https://127.0.0.1:<port>`, or the node's address instead */
   readonly server: string;
   /** The authority of the API server's certificate. */
   readonly caFile: string;
@@ -47,17 +50,25 @@ export class ControlPlane {
   readonly kubeconfig: string;
   /** The command that runs a fitting kubectl. */
   readonly kubectlCommand: string;
+  readonly #enclosure: Enclosure | undefined;
   readonly #programs: string;
   readonly #etcdPorts: readonly [number, number];
-  readonly #children = new Map<ProgramName, Child>();
+  readonly #children = new Map<ControlPlaneProgram, Child>();
   #auditFlags: Flags = {};
   #credentials: { ca: Buffer; cert: Buffer; key: Buffer } | undefined;
 
-  private constructor(directory: string, ports: readonly [number, number, number], programs: string, kubectl: string) {
+  private constructor(
+    directory: string,
+    ports: readonly [number, number, number],
+    programs: string,
+    kubectl: string,
+    enclosure: Enclosure | undefined,
+  ) {
     this.directory = directory;
+    this.#enclosure = enclosure;
     this.port = ports[0];
     this.#etcdPorts = [ports[1], ports[2]];
-    this.server = `https://127.0.0.1:${this.port}`;
+    this.server = `https://${this.#address}:${this.port}`;
     this.caFile = join(directory, 'ca.crt');
     this.kubeconfig = kubeconfigFile(directory, 'admin');
     this.#programs = programs;
@@ -66,13 +77,13 @@ export class ControlPlane {
 
   /** Starts one: ready when the API server is, its namespace `default` and (with controllers) a service account in it exist. */
   static async start(options: ControlPlaneOptions): Promise<ControlPlane> {
-    const needed: ProgramName[] = ['etcd', 'kube-apiserver'];
+    const needed: ControlPlaneProgram[] = ['etcd', 'kube-apiserver'];
     if (options.withControllers) needed.push('kube-controller-manager', 'kube-scheduler');
     const programs = await programDirectory(needed);
     const kubectl = await kubectlCommand();
     for (let attempt = 1; ; attempt++) {
       const directory = await mkdtemp(join(tmpdir(), 'walstorage-control-plane-'));
-      const plane = new ControlPlane(directory, await freePorts(), programs, kubectl);
+      const plane = new ControlPlane(directory, await freePorts(), programs, kubectl, options.enclosure);
       watch(plane);
       try {
         await plane.#start(options);
@@ -83,6 +94,10 @@ export class ControlPlane {
         if (!portTaken || attempt === attemptsMax) throw error;
       }
     }
+  }
+
+  get #address(): string {
+    return this.#enclosure === undefined ? '127.0.0.1' : nodeAddress;
   }
 
   async #start(options: ControlPlaneOptions): Promise<void> {
@@ -99,7 +114,7 @@ export class ControlPlane {
       'initial-advertise-peer-urls': peer,
       'initial-cluster': `default=${peer}`,
     });
-    await makeCertificates(this.directory);
+    await makeCertificates(this.directory, ['127.0.0.1', nodeAddress, kubernetesServiceAddress]);
     await makeKubeconfigs(this.directory, this.server);
     const [ca, cert, key] = await Promise.all(
       ['ca.crt', 'admin.crt', 'admin.key'].map((file) => readFile(join(this.directory, file))),
@@ -137,10 +152,11 @@ export class ControlPlane {
   async startApiServer(): Promise<void> {
     this.#spawn('kube-apiserver', {
       'etcd-servers': `http://127.0.0.1:${this.#etcdPorts[0]}`,
-      'bind-address': '127.0.0.1',
-      'advertise-address': '127.0.0.1',
+      'bind-address': this.#enclosure === undefined ? '127.0.0.1' : '0.0.0.0',
+      'advertise-address': this.#address,
       'secure-port': this.port,
-      'endpoint-reconciler-type': 'none',
+      // Where there is a node, pods find the API server through the Service `kubernetes`.
+      'endpoint-reconciler-type': this.#enclosure === undefined ? 'none' : 'lease',
       'cert-dir': this.directory,
       'tls-cert-file': 'apiserver.crt',
       'tls-private-key-file': 'apiserver.key',
@@ -150,7 +166,12 @@ export class ControlPlane {
       'service-account-signing-key-file': 'sa.key',
       'authorization-mode': 'Node,RBAC',
       'enable-admission-plugins': 'NodeRestriction',
-      'service-cluster-ip-range': '10.0.0.0/24',
+      'service-cluster-ip-range': serviceRange,
+      'kubelet-client-certificate': 'admin.crt',
+      'kubelet-client-key': 'admin.key',
+      'kubelet-certificate-authority': 'ca.crt',
+      // Nobody knows the node by name.
+      'kubelet-preferred-address-types': 'InternalIP',
       ...this.#auditFlags,
     });
     await this.#answers('/readyz');
@@ -187,7 +208,17 @@ export class ControlPlane {
    */
   kubectl(args: readonly string[], options: Pick<RunOptions, 'input'> = {}): Promise<string> {
     const common = ['--kubeconfig', this.kubeconfig, '--cache-dir', join(this.directory, 'kubectl')];
-    return run(this.kubectlCommand, [...common, ...args], options);
+    return this.run(this.kubectlCommand, [...common, ...args], options);
+  }
+
+  /** Runs a program where it reaches the API server; else as `run` does. */
+  run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+    return run(...this.#entering(command, args), options);
+  }
+
+  /** The command and its arguments, so that it runs in the enclosure's network where there is one. */
+  #entering(command: string, args: readonly string[]): [string, readonly string[]] {
+    return this.#enclosure?.inNetwork(command, args) ?? [command, args];
   }
 
   /** Applies objects given as JavaScript values, in order. */
@@ -231,17 +262,18 @@ export class ControlPlane {
     return (await this.kubectl([...wanted, ...bound])).trim();
   }
 
-  #spawn(name: ProgramName, flags: Flags): void {
+  #spawn(name: ControlPlaneProgram, flags: Flags): void {
     const args = Object.entries(flags).map(([flag, value]) => `--${flag}=${value}`);
+    const [program, words] = this.#entering(join(this.#programs, name), args);
     const options = { logFile: join(this.directory, `${name}.log`), directory: this.directory };
-    this.#children.set(name, new Child(name, join(this.#programs, name), args, options));
+    this.#children.set(name, new Child(name, program, words, options));
   }
 
   /** Waits until the API server answers the path with 200. */
   async #answers(path: string): Promise<void> {
     const deadlineMs = performance.now() + startTimeoutMs;
     for (;;) {
-      if ((await this.#status(path)) === 200) return;
+      if (await this.#isAnswered(path)) return;
       const dead = [...this.#children.values()].find((child) => !child.running);
       const tooLate = performance.now() > deadlineMs;
       if (dead !== undefined || tooLate) {
@@ -253,15 +285,21 @@ export class ControlPlane {
     }
   }
 
-  #status(path: string): Promise<number | undefined> {
+  async #isAnswered(path: string): Promise<boolean> {
+    if (this.#enclosure !== undefined) {
+      return this.kubectl(['get', '--raw', path]).then(
+        () => true,
+        () => false,
+      );
+    }
     return new Promise((resolve) => {
       const asked = request(`${this.server}${path}`, { ...this.#credentials, agent: false, timeout: 2_000 });
       asked.on('response', (response) => {
         response.resume();
-        resolve(response.statusCode);
+        resolve(response.statusCode === 200);
       });
       asked.on('timeout', () => asked.destroy());
-      asked.on('error', () => resolve(undefined));
+      asked.on('error', () => resolve(false));
       asked.end();
     });
   }
