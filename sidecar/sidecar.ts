@@ -12,6 +12,7 @@ import { AssignmentService } from './assignment/service.ts';
 import type { Configuration } from './config/configuration.ts';
 import { ConfigurationInForce } from './config/in-force.ts';
 import type { StorageUrl } from './config/storage-url.ts';
+import { Credentials, type CredentialsUrl, unservedReason } from './credentials/credentials.ts';
 import { WalError } from './errors.ts';
 import { addressOf, closeServer } from './http/listen.ts';
 import { serveHttp } from './http/server.ts';
@@ -53,6 +54,7 @@ export class Sidecar {
   readonly #parts: RunningParts;
   readonly #inForce: ConfigurationInForce;
   readonly #reload: Reload;
+  readonly #credentials: Credentials;
   #http: Server | undefined;
   #publisher: StatusPublisher | undefined;
 
@@ -73,6 +75,7 @@ export class Sidecar {
     });
     this.#inForce = inForce;
     const apply = (changed: Configuration): void => this.#apply(changed);
+    this.#credentials = new Credentials(credentialsUrls(configuration, this.#parts.urls), logger);
     this.#reload = new Reload({ file, hash, environment, inForce, apply, logger });
   }
 
@@ -87,6 +90,7 @@ export class Sidecar {
     // Before anything is touched: a second sidecar by mistake should learn of it at once.
     await prepareSocketPath(socketPath);
     this.#http = await this.#serveHttp();
+    await this.#credentials.start();
     const parts = this.#parts;
     parts.assignments = await this.#openAssignments();
     parts.engine = await WalEngine.open({
@@ -117,6 +121,7 @@ export class Sidecar {
     const { assignments, engine, server, urls } = this.#parts;
     this.#publisher?.close();
     this.#reload.close();
+    this.#credentials.close();
     await server?.close();
     await engine?.close();
     assignments?.close();
@@ -186,14 +191,25 @@ export class Sidecar {
   #manage(component: Component, { scheme, url, path }: StorageUrl, index: number): ManagedUrl {
     const managed = { component, index, url, id: undefined };
     if (scheme !== 'file') {
-      const reason = `${scheme}:// comes with a later version; use file:// URLs until then`;
-      return { ...managed, storage: undefined, state: 'Unavailable', reason };
+      return { ...managed, storage: undefined, state: 'Unavailable', reason: unservedReason(scheme) };
     }
     const storage = openFileStorage(url, path, new DiskFileSystem());
     const missingMount = mountProblem(path, this.#options.environment);
     if (missingMount !== undefined) return { ...managed, storage, state: 'Pending', reason: missingMount };
     return { ...managed, storage, state: 'Recovering', reason: '' };
   }
+}
+
+/** The URLs whose credentials lie in a directory. */
+function credentialsUrls({ components, urlOptions }: Configuration, managed: RunningParts['urls']): CredentialsUrl[] {
+  return Array.from(components).flatMap(([component, { urls }]) =>
+    urls.flatMap(({ scheme, written }, index): CredentialsUrl[] => {
+      const [directory, url] = [urlOptions.get(written)?.credentialsDir, managed.get(component)?.[index]];
+      return scheme === 'file' || directory === undefined || url === undefined
+        ? []
+        : [{ managed: url, scheme, directory }];
+    }),
+  );
 }
 
 /** How many collections were found, by component. */
