@@ -18,6 +18,7 @@ import { addressOf, closeServer } from './http/listen.ts';
 import { serveHttp } from './http/server.ts';
 import { thresholdBytesMax } from './memory.ts';
 import { addedReason, mountProblem } from './mounts.ts';
+import { refuseNetwork } from './network-use.ts';
 import { Reload } from './reload.ts';
 import { createServer } from './server/server.ts';
 import { prepareSocketPath } from './server/socket-path.ts';
@@ -141,7 +142,8 @@ export class Sidecar {
 
   /** Opens and locks every URL. Rejects, naming the holder, when another process has one of them. */
   async #openAssignments(): Promise<AssignmentService> {
-    const { configuration, logger } = this.#options;
+    const { configuration, environment, logger } = this.#options;
+    const walStorages = new Set(this.#parts.urls.get('wal')?.map(({ storage }) => storage));
     const locked: WalError[] = [];
     const components = new Map(
       [...this.#parts.urls].map(([component, urls]) => {
@@ -151,7 +153,10 @@ export class Sidecar {
     );
     const assignments = await AssignmentService.open({
       components,
-      lock: async (storage) => lock(storage, locked),
+      lock: async (storage) => {
+        if (walStorages.has(storage)) await refuseNetwork(storage.url, { environment, logger });
+        await lock(storage, locked);
+      },
       clock: () => new Date(),
       newId: () => randomBytes(16).toString('hex'),
       logger,
