@@ -4,15 +4,15 @@
  * | part of the pod | what becomes of it |
  * |---|---|
  * | init containers | `walstorage` is the first |
- * | database containers | PROXIMADB_WAL_SOCKET, the socket, the directories of non-WAL URLs |
+ * | database containers | PROXIMADB_WAL_SOCKET (first), the socket, the directories of non-WAL URLs |
  * | other containers | unchanged, in their order |
  * | volumes | ours at the end |
  * | grace period | at least 60 s |
  * | annotation `wal.proximadb.io/injected` | the restart hash of the spec |
  *
  * The API server asks twice (`reinvocationPolicy: IfNeeded`). A pod with our annotation was injected before: what bears our
- * names is made anew, what others added to our container stays, and the result is the same. In a pod without it whatever
- * bears our names is somebody else's: then the pod is refused.
+ * names is made anew in its place, what others added to our container stays, and the result is the same. In a pod without
+ * it whatever bears our names is somebody else's: then the pod is refused.
  */
 import type { WalStorage } from '../kubernetes.ts';
 import { checks, type Injection, isSocketVariable, reaches, warnings } from './checks.ts';
@@ -24,9 +24,10 @@ import {
   socketVariable,
   volumePrefix,
 } from './names.ts';
-import type { AdmittedPod, Container } from './pod.ts';
+import { type Places, placed } from './placed.ts';
+import type { AdmittedPod, Container, EnvVar, VolumeSource } from './pod.ts';
 import { sidecarContainer } from './sidecar-container.ts';
-import { addedVolumes, directoriesOf, socketMount } from './volumes.ts';
+import { addedVolumes, directoriesOf, mountPlaces, socketMount } from './volumes.ts';
 
 export interface InjectionSettings {
   /** Of the sidecar, where the WalStorage names none. */
@@ -58,12 +59,12 @@ export function inject(pod: AdmittedPod, storage: WalStorage, settings: Injectio
   const refusals = checks.flatMap((check) => check(injection));
   if (refusals.length > 0) return { refusal: refusals.join(' ') };
   return {
-    pod: injected(injection, settings, found),
+    pod: injected(pod, injection, settings, found),
     warnings: warnings.flatMap((warn) => warn(injection)),
   };
 }
 
-/** The pod as it was before an earlier injection, but for our variable and what is on volumes of its own. */
+/** What the checks judge: the pod as it was before an earlier injection, but for our variable and mounts of its own volumes. */
 function withoutOurs(pod: AdmittedPod): AdmittedPod {
   const { containers, initContainers = [], volumes = [] } = pod.spec;
   return {
@@ -108,10 +109,16 @@ function namedContainers({ metadata }: AdmittedPod): string[] | undefined {
   return names?.filter((name) => name !== '');
 }
 
-function injected(injection: Injection, settings: InjectionSettings, found: Container | undefined): AdmittedPod {
-  const { pod, storage, databases } = injection;
+function injected(
+  pod: AdmittedPod,
+  injection: Injection,
+  settings: InjectionSettings,
+  found: Container | undefined,
+): AdmittedPod {
+  const { storage, databases } = injection;
   const { metadata, spec } = pod;
   const sidecar = sidecarContainer({ pod, storage, database: databases[0], image: settings.image, found });
+  const names = new Set(databases.map(({ name }) => name));
   return {
     ...pod,
     metadata: {
@@ -120,11 +127,11 @@ function injected(injection: Injection, settings: InjectionSettings, found: Cont
     },
     spec: {
       ...spec,
-      initContainers: [sidecar, ...(spec.initContainers ?? [])],
+      initContainers: [sidecar, ...(spec.initContainers ?? []).filter((container) => container !== found)],
       containers: spec.containers.map((container) =>
-        databases.includes(container) ? database(container, injection) : container,
+        names.has(container.name) ? database(container, injection) : other(container, injection),
       ),
-      volumes: [...(spec.volumes ?? []), ...addedVolumes(pod, storage)],
+      volumes: placed(spec.volumes ?? [], addedVolumes(pod, storage), volumePlaces),
       terminationGracePeriodSeconds: Math.max(
         spec.terminationGracePeriodSeconds ?? gracePeriodSecondsDefault,
         gracePeriodSecondsMin,
@@ -133,18 +140,31 @@ function injected(injection: Injection, settings: InjectionSettings, found: Cont
   };
 }
 
+const volumePlaces: Places<VolumeSource> = {
+  keyOf: ({ name }) => name,
+  isOurs: (volume) => !isForeign(volume),
+};
+
 /** A database container with the socket and the directories. */
 function database(container: Container, { directories }: Injection): Container {
   const { env = [], volumeMounts = [] } = container;
-  const wanted = directories.map(({ mount }) => mount).filter((mount) => !reaches(volumeMounts, mount));
-  // Next time those on volumes of the pod's own are taken for the user's, and stay before ours.
-  const added = [...wanted.filter(isForeign), socketMount, ...wanted.filter((mount) => !isForeign(mount))];
+  // Those on volumes of the pod's own are taken for the user's the next time, and stay.
+  const foreign = volumeMounts.filter(isForeign);
+  const missing = directories.map(({ mount }) => mount).filter((mount) => !reaches(foreign, mount));
   return {
     ...container,
-    // First, so that the user's own variables may refer to it: $(PROXIMADB_WAL_SOCKET).
-    env: env.some(isSocketVariable)
-      ? env
-      : [{ name: socketVariable, value: socketPath }, ...env.filter(({ name }) => name !== socketVariable)],
-    volumeMounts: [...volumeMounts, ...added],
+    env: withSocket(env),
+    volumeMounts: placed(volumeMounts, [socketMount, ...missing], mountPlaces),
   };
+}
+
+/** A container that is no database now may have been one when the pod was injected before. */
+function other(container: Container, { isAgain }: Injection): Container {
+  return isAgain ? withoutOurMounts(container) : container;
+}
+
+/** Our variable comes first, so that the user's own may refer to it: $(PROXIMADB_WAL_SOCKET). */
+function withSocket(env: readonly EnvVar[]): readonly EnvVar[] {
+  if (env.some(isSocketVariable)) return env;
+  return [{ name: socketVariable, value: socketPath }, ...env.filter(({ name }) => name !== socketVariable)];
 }

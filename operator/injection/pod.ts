@@ -43,9 +43,10 @@ export interface Resources {
 }
 
 export interface Probe {
-  readonly httpGet?: { readonly path: string; readonly port: number };
+  readonly httpGet?: { readonly path: string; readonly port: number; readonly scheme?: string };
   readonly periodSeconds?: number;
   readonly timeoutSeconds?: number;
+  readonly successThreshold?: number;
   readonly failureThreshold?: number;
 }
 

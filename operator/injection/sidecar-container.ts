@@ -1,10 +1,15 @@
-/** The sidecar's container (O3, O4). */
-import { posix } from 'node:path';
+/**
+ * The sidecar's container (O3, O4).
+ *
+ * Here and in volumes.ts some fields have the value that the API server would give them: it asks a second time with a pod
+ * that has its defaults, and then there is nothing to change.
+ */
 import type { WalStorage } from '../kubernetes.ts';
 import { resourcesOf } from './memory.ts';
-import { configDirectory, httpPort, portName, sidecarName, socketPath, tokenDirectory, volumePrefix } from './names.ts';
-import type { AdmittedPod, Container, ContainerSecurityContext, EnvVar, Probe, VolumeMount } from './pod.ts';
-import { sidecarMounts, volumesOf } from './volumes.ts';
+import { configDirectory, httpPort, portName, sidecarName, socketPath, tokenDirectory } from './names.ts';
+import { type Places, placed } from './placed.ts';
+import type { AdmittedPod, Container, ContainerSecurityContext, EnvVar, Probe } from './pod.ts';
+import { mountPlaces, sidecarMounts, volumesOf } from './volumes.ts';
 
 /** Recovery may take long: the database must not start before, and a restart would only begin it again. */
 const startupBudgetSeconds = 24 * 60 * 60;
@@ -36,7 +41,7 @@ export function sidecarContainer({ pod, storage, database, image, found }: Sidec
     image: storage.spec.sidecar?.image ?? image,
     args: ['sidecar'],
     restartPolicy: 'Always',
-    env: withForeign(environment(storage, port), found?.env ?? [], isOurVariable),
+    env: placed(found?.env ?? [], environment(storage, port), variables),
     ports: [{ name: portName, containerPort: port, protocol: 'TCP' }],
     resources: {
       ...found?.resources,
@@ -49,12 +54,13 @@ export function sidecarContainer({ pod, storage, database, image, found }: Sidec
     livenessProbe: probe('/livez', port, 10, 6),
     securityContext: { ...found?.securityContext, ...securityContext(pod, database) },
     terminationMessagePolicy: 'FallbackToLogsOnError',
-    volumeMounts: mounts(sidecarMounts(storage), found?.volumeMounts ?? []),
+    volumeMounts: placed(found?.volumeMounts ?? [], sidecarMounts(storage), mountPlaces),
   };
 }
 
 function probe(path: string, port: number, periodSeconds: number, failureThreshold: number): Probe {
-  return { httpGet: { path, port }, periodSeconds, timeoutSeconds: probeTimeoutSeconds, failureThreshold };
+  const httpGet = { path, port, scheme: 'HTTP' };
+  return { httpGet, periodSeconds, timeoutSeconds: probeTimeoutSeconds, successThreshold: 1, failureThreshold };
 }
 
 function environment(storage: WalStorage, port: number): EnvVar[] {
@@ -80,27 +86,17 @@ function environment(storage: WalStorage, port: number): EnvVar[] {
 
 /** The value is meant literally: the kubelet would expand `$(NAME)`. */
 function variable(name: string, value: string): EnvVar {
-  return { name, value: value.replaceAll('$', () => '$$') };
+  return value === '' ? { name } : { name, value: value.replaceAll('$', () => '$$') };
 }
 
 function ofPod(name: string, fieldPath: string): EnvVar {
-  return { name, valueFrom: { fieldRef: { fieldPath } } };
+  return { name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } };
 }
 
-function isOurVariable({ name }: EnvVar): boolean {
-  return name.startsWith('WALSTORAGE_') || name === 'POD_NAME' || name === 'POD_NAMESPACE' || name === 'POD_UID';
-}
-
-function mounts(ours: readonly VolumeMount[], found: readonly VolumeMount[]): VolumeMount[] {
-  const paths = new Set(ours.map(({ mountPath }) => mountPath));
-  const isOurs = ({ name, mountPath }: VolumeMount): boolean =>
-    name.startsWith(volumePrefix) || paths.has(posix.resolve(mountPath));
-  return withForeign(ours, found, isOurs);
-}
-
-function withForeign<T>(ours: readonly T[], found: readonly T[], isOurs: (one: T) => boolean): T[] {
-  return [...ours, ...found.filter((one) => !isOurs(one))];
-}
+const variables: Places<EnvVar> = {
+  keyOf: ({ name }) => name,
+  isOurs: ({ name }) => name.startsWith('WALSTORAGE_'),
+};
 
 /** Passes restricted Pod Security, unless the database itself runs as root. */
 function securityContext(pod: AdmittedPod, database: Container | undefined): ContainerSecurityContext {

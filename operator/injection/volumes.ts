@@ -29,6 +29,7 @@ import {
   tokenVolume,
   volumePrefix,
 } from './names.ts';
+import type { Places } from './placed.ts';
 import type { AdmittedPod, VolumeMount, VolumeSource } from './pod.ts';
 
 /** The kubelet renews the token at 80 % of it. */
@@ -36,6 +37,8 @@ const tokenSeconds = 3600;
 /** For the pod's fsGroup, which the kubelet makes the files' group; without one the sidecar is only among the others. */
 const secretModeOfGroup = 0o440;
 const secretModeOfAll = 0o444;
+/** Of the other files; the kubelet narrows that of a token itself. */
+const defaultMode = 0o644;
 
 /** A directory of a non-WAL URL, which the database containers see under the URL's own path. */
 export interface Directory {
@@ -82,14 +85,14 @@ function nameInPod({ name, podVolume }: Volume): string {
 
 /** The volumes that we add to the pod. */
 export function addedVolumes({ metadata, spec }: AdmittedPod, storage: WalStorage): VolumeSource[] {
-  const defaultMode = spec.securityContext?.fsGroup === undefined ? secretModeOfAll : secretModeOfGroup;
+  const secretMode = spec.securityContext?.fsGroup === undefined ? secretModeOfAll : secretModeOfGroup;
   return [
-    { name: configVolume, configMap: { name: ownedName(storage) } },
+    { name: configVolume, configMap: { name: ownedName(storage), defaultMode } },
     { name: socketVolume, emptyDir: {} },
-    { name: tokenVolume, projected: { sources: tokenSources } },
+    { name: tokenVolume, projected: { sources: tokenSources, defaultMode } },
     ...secretNames(storage).map((secretName) => ({
       name: secretVolume(secretName),
-      secret: { secretName, optional: true, defaultMode },
+      secret: { secretName, optional: true, defaultMode: secretMode },
     })),
     ...volumesOf(storage).flatMap((volume) => dataVolume(volume, storage, metadata.name ?? '')),
   ];
@@ -98,7 +101,7 @@ export function addedVolumes({ metadata, spec }: AdmittedPod, storage: WalStorag
 const tokenSources = [
   { serviceAccountToken: { path: 'token', expirationSeconds: tokenSeconds } },
   { configMap: { name: 'kube-root-ca.crt', items: [{ key: 'ca.crt', path: 'ca.crt' }] } },
-  { downwardAPI: { items: [{ path: 'namespace', fieldRef: { fieldPath: 'metadata.namespace' } }] } },
+  { downwardAPI: { items: [{ path: 'namespace', fieldRef: { apiVersion: 'v1', fieldPath: 'metadata.namespace' } }] } },
 ];
 
 function dataVolume(volume: Volume, storage: WalStorage, podName: string): VolumeSource[] {
@@ -110,7 +113,7 @@ function dataVolume(volume: Volume, storage: WalStorage, podName: string): Volum
   if (persistentVolumeClaim !== undefined) {
     return [{ name, persistentVolumeClaim: { claimName: persistentVolumeClaim.claimName } }];
   }
-  if (hostPath !== undefined) return [{ name, hostPath }];
+  if (hostPath !== undefined) return [{ name, hostPath: { ...hostPath, type: hostPath.type ?? '' } }];
   if (emptyDir !== undefined) return [{ name, emptyDir }];
   return [];
 }
@@ -129,6 +132,12 @@ export function sidecarMounts(storage: WalStorage): VolumeMount[] {
     ...volumesOf(storage).map((volume) => mountOf(volume, volume.mountPath, '')),
   ];
 }
+
+/** Mounts of a container; ours are those of our volumes. */
+export const mountPlaces: Places<VolumeMount> = {
+  keyOf: ({ mountPath }) => posix.resolve('/', mountPath),
+  isOurs: ({ name }) => name.startsWith(volumePrefix),
+};
 
 export const socketMount: VolumeMount = { name: socketVolume, mountPath: socketDirectory };
 
