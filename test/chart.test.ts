@@ -226,30 +226,32 @@ function workload(kind: string, own: object, template: object): object {
   };
 }
 
+/** What `kubectl apply` warns of. */
+async function warningsFor(object: object): Promise<string> {
+  let warnings = '';
+  const args = ['--kubeconfig', plane.kubeconfig, 'apply', '--dry-run=server', '-f', '-'];
+  const onStderr = (piece: string): void => {
+    warnings += piece;
+  };
+  await run(plane.kubectlCommand, args, { input: JSON.stringify(object), onStderr });
+  return warnings;
+}
+
 test('the label on a workload instead of its pod template warns in kubectl apply, with where it goes', async (t) => {
   cleanAfter(t);
   await helm.install();
   const label = { 'wal.proximadb.io/storage': 'orders' };
-  const apply = async (object: object): Promise<string> => {
-    let warnings = '';
-    const common = ['--kubeconfig', plane.kubeconfig, 'apply', '--dry-run=server', '-f', '-'];
-    const onStderr = (piece: string): void => {
-      warnings += piece;
-    };
-    await run(plane.kubectlCommand, common, { input: JSON.stringify(object), onStderr });
-    return warnings;
-  };
   const wrong = workload('StatefulSet', label, {});
-  const warning = await eventually('the policy is in force', async () => (await apply(wrong)) || undefined);
+  const warning = await eventually('the policy is in force', async () => (await warningsFor(wrong)) || undefined);
   assert.match(
     warning,
     /^Warning: .*the label wal\.proximadb\.io\/storage: orders on the StatefulSet itself does nothing, and its pods get no log: move it to the pod template, under spec\.template\.metadata\.labels/,
   );
   for (const kind of ['StatefulSet', 'Deployment', 'DaemonSet', 'Job']) {
-    assert.match(await apply(workload(kind, label, {})), new RegExp(`on the ${kind} itself does nothing`));
-    assert.equal(await apply(workload(kind, label, label)), '', kind);
-    assert.equal(await apply(workload(kind, {}, label)), '', kind);
-    assert.equal(await apply(workload(kind, {}, {})), '', kind);
+    assert.match(await warningsFor(workload(kind, label, {})), new RegExp(`on the ${kind} itself does nothing`));
+    assert.equal(await warningsFor(workload(kind, label, label)), '', kind);
+    assert.equal(await warningsFor(workload(kind, {}, label)), '', kind);
+    assert.equal(await warningsFor(workload(kind, {}, {})), '', kind);
   }
 });
 
