@@ -20,6 +20,7 @@ export interface ObjectMeta {
   readonly resourceVersion: string;
   readonly generation?: number;
   readonly labels?: Readonly<Record<string, string>>;
+  readonly annotations?: Readonly<Record<string, string>>;
   readonly ownerReferences?: readonly OwnerReference[];
   /** Who has written which part of the object; we need only the names. */
   readonly managedFields?: readonly { readonly manager?: string; readonly subresource?: string }[];
@@ -46,6 +47,7 @@ export interface PodVolume {
   readonly emptyDir?: object;
   readonly hostPath?: object;
   readonly ephemeral?: object;
+  readonly persistentVolumeClaim?: { readonly claimName: string };
 }
 
 export interface Pod extends KubernetesObject {

@@ -39,6 +39,8 @@ import {
 import { WorkQueue } from './queue.ts';
 import { type Caches, Reconciler, type Slot } from './reconciler.ts';
 import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
+import { isFinished } from './usage.ts';
+import { SharedPlaces, sharedPlaces } from './webhook/shared-places.ts';
 
 export interface OperatorOptions {
   /** Where there are several replicas, its writes are fenced by the election. */
@@ -69,7 +71,10 @@ interface Watches {
 export class Operator {
   /** Takes keys while this replica works. */
   readonly queue: WorkQueue;
+  /** Where the pods write that are there and have not ended. */
+  readonly sharedPlaces = new SharedPlaces();
   readonly #options: OperatorOptions;
+  readonly #caches: Caches = this.#makeCaches();
   readonly #reconciler: Reconciler;
   /** By namespace; one under the empty name where all are watched. */
   readonly #watches: ReadonlyMap<string, Watches>;
@@ -82,7 +87,7 @@ export class Operator {
     this.#watches = new Map(scopes.map((scope) => [scope, this.#watchesOf(scope === '' ? undefined : scope)]));
     this.#reconciler = new Reconciler({
       client,
-      caches: this.#caches(),
+      caches: this.#caches,
       operatorVersion: version,
       logger,
       now: () => new Date(),
@@ -165,7 +170,10 @@ export class Operator {
     const ours = `${managedByLabel}=${operatorName}`;
     const onOwned = (change: Change<KubernetesObject>): void => this.#onOwned(change);
     return {
-      storage: reflect<WalStorage>(walStorages, undefined, (change) => this.#onStorage(change), { trim: trimStorage }),
+      storage: reflect<WalStorage>(walStorages, undefined, (change) => this.#onStorage(change), {
+        trim: trimStorage,
+        indexBy: ({ metadata }) => metadata.namespace,
+      }),
       pod: reflect<Pod>(pods, storageLabel, (change) => this.#onPod(change), { trim: trimPod, indexBy: storageKeyOf }),
       configMap: reflect<ConfigMap>(configMaps, ours, onOwned, { trim: trimOwned }),
       role: reflect<Role>(roles, ours, onOwned, { trim: trimOwned }),
@@ -173,7 +181,7 @@ export class Operator {
     };
   }
 
-  #caches(): Caches {
+  #makeCaches(): Caches {
     const watchesOf = (key: string): Watches | undefined =>
       this.#watches.get('') ?? this.#watches.get(key.slice(0, key.indexOf('/')));
     return {
@@ -187,16 +195,20 @@ export class Operator {
   }
 
   /** A new spec is worked on at once; what only moved the status, after a moment. */
-  #onStorage({ object, previous }: Change<WalStorage>): void {
+  #onStorage({ type, object, previous }: Change<WalStorage>): void {
     if (previous?.metadata.uid === object.metadata.uid && previous.metadata.generation === object.metadata.generation) {
       this.queue.addAfter(keyOf(object), reportsDelayMs);
     } else {
       this.queue.add(keyOf(object));
+      // Of one that is deleted the sidecars still run.
+      if (type !== 'deleted') for (const pod of this.#caches.podsOf(keyOf(object))) this.#place(pod);
     }
   }
 
   /** A pod's label can be changed, so both the old and the new WalStorage are looked at. */
-  #onPod({ object, previous }: Change<Pod>): void {
+  #onPod({ type, object, previous }: Change<Pod>): void {
+    if (type === 'deleted') this.sharedPlaces.delete(keyOf(object));
+    else this.#place(object);
     for (const pod of [object, previous]) {
       const key = pod === undefined ? undefined : storageKeyOf(pod);
       if (key !== undefined) this.queue.add(key);
@@ -206,6 +218,13 @@ export class Operator {
   /** What we own is named after its WalStorage, whatever has become of its labels. */
   #onOwned({ object }: Change<KubernetesObject>): void {
     this.queue.add(keyOf(object).replace(/-walstorage$/, ''));
+  }
+
+  /** Notes where a pod writes, if its WalStorage is known already, or that it writes no more. */
+  #place(pod: Pod): void {
+    const storage = this.#caches.storage(storageKeyOf(pod) ?? '');
+    if (isFinished(pod)) this.sharedPlaces.delete(keyOf(pod));
+    else if (storage !== undefined) this.sharedPlaces.set(keyOf(pod), sharedPlaces(pod, storage));
   }
 }
 
