@@ -9,6 +9,7 @@ import { Election } from './election.ts';
 import { serveHttp } from './http.ts';
 import { OperatorMetrics } from './metrics.ts';
 import { Operator } from './operator.ts';
+import { type CertificateOrigin, Webhook } from './webhook/webhook.ts';
 
 export interface OperatorFlags {
   /** A file; undefined: the service account of the pod that this runs in. */
@@ -17,6 +18,12 @@ export interface OperatorFlags {
   readonly http: string;
   /** Empty: all. */
   readonly namespaces: readonly string[];
+  /** HOST:PORT of the webhook; undefined: pods get no sidecar. */
+  readonly webhook?: string | undefined;
+  /** The sidecar's image where a WalStorage names none; the webhook needs it. */
+  readonly image?: string | undefined;
+  /** Where `tls.crt` and `tls.key` of the webhook are mounted; undefined: the operator makes its own. */
+  readonly tlsDir?: string | undefined;
   readonly logger: Logger;
   /** Ends the operator. */
   readonly signal: AbortSignal;
@@ -29,10 +36,12 @@ export interface OperatorFlags {
  * With POD_NAMESPACE and POD_NAME in the environment it is one of several replicas, of which one works at a time;
  * without (`--kubeconfig` on a developer's machine) it works at once.
  */
-export async function runOperator({ kubeconfig, http, namespaces, logger, signal }: OperatorFlags): Promise<void> {
+export async function runOperator(flags: OperatorFlags): Promise<void> {
+  const { kubeconfig, http, namespaces, logger, signal } = flags;
   const { version } = packageJson;
-  const config = loadConfig(kubeconfig);
   const identity = ownIdentity();
+  const webhookSettings = webhookSettingsOf(flags, identity?.namespace);
+  const config = loadConfig(kubeconfig);
   // The audit log then tells which replica wrote what.
   const userAgent = `walstorage-operator/${version}${identity === undefined ? '' : ` (${identity.name})`}`;
   const leaseClient = new ApiClient(config, userAgent);
@@ -45,12 +54,24 @@ export async function runOperator({ kubeconfig, http, namespaces, logger, signal
   const onReconciled = metrics.reconciled.bind(metrics);
   const operator = new Operator({ client, namespaces, version, logger, onReconciled });
   metrics.observe(operator, election);
-  const server = await serveHttp(operator, metrics, http);
-  logger.info({ http: addressOf(server), version }, 'operator starts');
-  const lead = (term: AbortSignal): Promise<void> => operator.work(term);
+  const onAnswered = metrics.answered.bind(metrics);
+  const webhook =
+    webhookSettings === undefined
+      ? undefined
+      : await Webhook.listen({ ...webhookSettings, operatorVersion: version, client, operator, logger, onAnswered });
+  if (webhook !== undefined) metrics.observeWebhook(webhook);
+  const server = await serveHttp(operator, webhook, metrics, http).catch(async (error: unknown) => {
+    await webhook?.close();
+    throw error;
+  });
+  logger.info({ http: addressOf(server), webhook: webhook?.address, version }, 'operator starts');
+  const lead = async (term: AbortSignal): Promise<void> => {
+    await Promise.all([operator.work(term), webhook?.lead(term)]);
+  };
   try {
     await untilAllEnd(signal, [
       (stop) => operator.watch(stop),
+      async (stop) => await webhook?.serve(stop),
       (stop) => (election === undefined ? lead(stop) : election.run(stop, lead)),
     ]);
   } finally {
@@ -59,6 +80,31 @@ export async function runOperator({ kubeconfig, http, namespaces, logger, signal
     await closeServer(server);
   }
   logger.info('operator has ended');
+}
+
+/** What the flags say of the webhook; undefined without one. Throws an Error where one lacks what it needs. */
+function webhookSettingsOf(
+  { webhook, image, tlsDir }: OperatorFlags,
+  namespace: string | undefined,
+): { readonly address: string; readonly image: string; readonly certificates: CertificateOrigin } | undefined {
+  if (webhook === undefined) {
+    if (tlsDir !== undefined)
+      throw new Error('--tls-dir is for the webhook: name its address with --webhook HOST:PORT');
+    return undefined;
+  }
+  if (image === undefined || image === '') {
+    throw new Error(
+      '--webhook needs --image NAME (or WALSTORAGE_IMAGE): the image of the sidecars that it adds to pods',
+    );
+  }
+  if (tlsDir !== undefined) return { address: webhook, image, certificates: { directory: tlsDir } };
+  if (namespace === undefined) {
+    throw new Error(
+      '--webhook needs a certificate: set POD_NAMESPACE and POD_NAME (the operator then keeps one in a Secret of that ' +
+        'namespace), or name a directory that holds tls.crt and tls.key with --tls-dir DIR',
+    );
+  }
+  return { address: webhook, image, certificates: { namespace } };
 }
 
 /** Runs the parts until the signal. When one of them fails the others are stopped, and it rejects with that failure. */

@@ -62,6 +62,20 @@ export interface ConfigMap extends KubernetesObject {
   readonly data?: Readonly<Record<string, string>>;
 }
 
+export interface Secret extends KubernetesObject {
+  readonly type?: string;
+  /** base64. */
+  readonly data?: Readonly<Record<string, string>>;
+}
+
+export interface MutatingWebhookConfiguration extends KubernetesObject {
+  readonly webhooks?: readonly {
+    readonly name: string;
+    /** `caBundle` is base64 of PEM. */
+    readonly clientConfig: { readonly caBundle?: string };
+  }[];
+}
+
 export interface PolicyRule {
   readonly apiGroups?: readonly string[];
   readonly resources?: readonly string[];
@@ -112,9 +126,15 @@ export const apiVersion = `${apiGroup}/v1alpha1`;
 export const walStorages: Resource = { prefix: `/apis/${apiVersion}`, plural: 'walstorages' };
 export const pods: Resource = { prefix: '/api/v1', plural: 'pods' };
 export const configMaps: Resource = { prefix: '/api/v1', plural: 'configmaps' };
+export const secrets: Resource = { prefix: '/api/v1', plural: 'secrets' };
 export const roles: Resource = { prefix: '/apis/rbac.authorization.k8s.io/v1', plural: 'roles' };
 export const roleBindings: Resource = { prefix: '/apis/rbac.authorization.k8s.io/v1', plural: 'rolebindings' };
 export const leases: Resource = { prefix: '/apis/coordination.k8s.io/v1', plural: 'leases' };
+
+export const mutatingWebhookConfigurations: Resource = {
+  prefix: '/apis/admissionregistration.k8s.io/v1',
+  plural: 'mutatingwebhookconfigurations',
+};
 
 /** The path of all objects of a resource: those of one namespace, or of all where it is undefined. */
 export function collectionPath(resource: Resource, namespace: string | undefined): string {
@@ -126,6 +146,11 @@ export function collectionPath(resource: Resource, namespace: string | undefined
 export function objectPath(resource: Resource, namespace: string, name: string, subresource?: string): string {
   const path = `${collectionPath(resource, namespace)}/${encodeURIComponent(name)}`;
   return subresource === undefined ? path : `${path}/${subresource}`;
+}
+
+/** The path of one object of a resource without namespaces. */
+export function clusterObjectPath(resource: Resource, name: string): string {
+  return `${collectionPath(resource, undefined)}/${encodeURIComponent(name)}`;
 }
 
 /**

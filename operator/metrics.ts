@@ -3,14 +3,18 @@ import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom
 import { ApiError } from './client.ts';
 import type { Election } from './election.ts';
 import type { Operator } from './operator.ts';
+import type { Outcome } from './webhook/server.ts';
+import type { Webhook } from './webhook/webhook.ts';
 
 const prefix = 'proximadb_wal_operator_';
 const reconcileSecondsBuckets = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10];
+const webhookSecondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 10];
 
 export class OperatorMetrics {
   readonly registry = new Registry();
   readonly #seconds: Histogram;
   readonly #errors: Counter;
+  readonly #webhookSeconds: Histogram<'outcome'>;
 
   constructor() {
     const registers = [this.registry];
@@ -27,6 +31,13 @@ export class OperatorMetrics {
       labelNames: ['reason'],
       registers,
     });
+    this.#webhookSeconds = new Histogram({
+      name: `${prefix}webhook_duration_seconds`,
+      help: 'Time from a request of the API server to the answer, by outcome: allowed, refused, error',
+      labelNames: ['outcome'],
+      buckets: webhookSecondsBuckets,
+      registers,
+    });
   }
 
   /** A reconcile took so long, and ended with this error, or undefined. */
@@ -34,6 +45,26 @@ export class OperatorMetrics {
     this.#seconds.observe(seconds);
     if (error === undefined) return;
     this.#errors.inc({ reason: error instanceof ApiError ? error.reason || String(error.status) : 'connection' });
+  }
+
+  /** The webhook answered a request, after so long. */
+  answered(outcome: Outcome, seconds: number): void {
+    this.#webhookSeconds.observe({ outcome }, seconds);
+  }
+
+  /** Adds when the webhook's certificate expires, read whenever metrics are asked for. */
+  observeWebhook(webhook: Webhook): void {
+    const gauge: Gauge = new Gauge({
+      name: `${prefix}webhook_certificate_expiry_seconds`,
+      help: 'Until the certificate that the webhook serves with expires; absent before there is one',
+      registers: [],
+      collect: () => {
+        gauge.remove();
+        const { expiresMs } = webhook;
+        if (expiresMs !== undefined) gauge.set((expiresMs - Date.now()) / 1000);
+      },
+    });
+    this.registry.registerMetric(gauge);
   }
 
   /** Adds what is read from the operator, and from the election if there is one, whenever metrics are asked for. */

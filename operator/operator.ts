@@ -12,6 +12,7 @@
  * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
  * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `usage.ts` | what should be: pure |
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
+ * | `webhook/` | pods get their sidecar when they are created |
  *
  * Every event only names a WalStorage that is to be looked at. What a sidecar reports is looked at after a moment, so
  * that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).
@@ -133,6 +134,22 @@ export class Operator {
     }
     await over;
     await this.queue.shutdown();
+  }
+
+  /** Whether this operator looks after a namespace. */
+  isWatched(namespace: string): boolean {
+    return this.#watches.has('') || this.#watches.has(namespace);
+  }
+
+  /** A WalStorage as last seen. */
+  lookUp(namespace: string, name: string): WalStorage | undefined {
+    return this.#caches.storage(`${namespace}/${name}`);
+  }
+
+  /** The names of the WalStorages in a namespace, as last seen. */
+  storageNames(namespace: string): string[] {
+    const watches = this.#watches.get('') ?? this.#watches.get(namespace);
+    return (watches?.storage.indexed(namespace) ?? []).map(({ metadata }) => metadata.name);
   }
 
   async #work(key: string): Promise<number | undefined> {

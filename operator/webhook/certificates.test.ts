@@ -86,7 +86,7 @@ test('the next: published for a minute before it is served, and the old authorit
   const after = { ...before, data: third.data, bundle: second.bundle };
   assert.equal(stepAt(startMs + 90 * dayMs, after).step, 'wait');
   const fourth = stepAt(startMs + 91 * dayMs, after);
-  assert.ok(fourth.step === 'forget' && !fourth.data['ca.crt'].includes(before.bundle));
+  assert.ok(fourth.step === 'mend' && !fourth.data['ca.crt'].includes(before.bundle));
 });
 
 type Edit = (data: SecretData) => Partial<SecretData>;
@@ -111,7 +111,7 @@ for (const [what, edit, why] of broken) {
 test('an authority that the Secret lost is taken from caBundle, and caBundle is mended from the Secret', async () => {
   const before = await quiet(startMs);
   const lost = stepAt(startMs, { ...before, data: { ...before.data, 'ca.crt': 'x' } });
-  assert.ok(lost.step === 'forget' && lost.data['ca.crt'] === before.bundle);
+  assert.ok(lost.step === 'mend' && lost.data['ca.crt'] === before.bundle);
   assert.deepEqual(stepAt(startMs, { ...before, bundle: '' }), { step: 'publish', bundle: before.bundle });
   assert.equal(stepAt(startMs, { ...before, bundle: `${before.bundle}\njunk\n` }).step, 'wait');
 });
@@ -135,7 +135,7 @@ test('R5 caBundle with many authorities of others: ours stay, the newest eight i
   const others = await Promise.all(Array.from({ length: 12 }, (_, day) => make(startMs + (day + 1) * 1000)));
   const bundle = [...others.map(({ authority }) => authority), before.bundle].join('\n');
   const trimmed = stepAt(startMs, { ...before, bundle });
-  assert.ok(trimmed.step === 'forget');
+  assert.ok(trimmed.step === 'mend');
   assert.equal(trimmed.data['ca.crt'].match(/BEGIN/g)?.length, 8);
   assert.ok(trimmed.data['ca.crt'].startsWith(before.bundle));
   const published = stepAt(startMs, { ...before, data: trimmed.data, bundle });

@@ -7,7 +7,7 @@
  *     issue    the next generation is made; its authority joins those in `ca.crt`
  *     publish  `caBundle` becomes `ca.crt`
  *     promote  after a while, in which every API server has seen that: replicas serve with the next pair
- *     forget   an authority leaves when it has expired: a replica that fell behind is trusted as long as anything of it is
+ *     mend     an authority leaves when it has expired, not before: a replica may have fallen behind
  *
  * | key of the Secret | holds |
  * |---|---|
@@ -78,7 +78,7 @@ export interface CertificateState {
 export type Step =
   /** Make a generation, and write the Secret with it as the next one (`withNext`). */
   | { readonly step: 'issue'; readonly why: string; readonly base: SecretData }
-  | { readonly step: 'forget' | 'promote'; readonly data: SecretData }
+  | { readonly step: 'mend' | 'promote'; readonly data: SecretData }
   | { readonly step: 'publish'; readonly bundle: string }
   /** Nothing to do now; look again in so many milliseconds at the latest. */
   | { readonly step: 'wait'; readonly forMs: number };
@@ -93,7 +93,7 @@ export function plan(state: CertificateState, now: number, lifetimes: Lifetimes)
   const base = dataOf(serving, next, authorities);
   const why = next === undefined ? whyIssue(state, authorities, now) : undefined;
   if (why !== undefined) return { step: 'issue', why, base };
-  if (!isSame(base, data)) return { step: 'forget', data: base };
+  if (!isSame(base, data)) return { step: 'mend', data: base };
   if (normal(bundle) !== base['ca.crt']) return { step: 'publish', bundle: base['ca.crt'] };
   if (next === undefined) return { step: 'wait', forMs: Math.max(0, renewalMs(serving) - now) };
   // Where nobody is trusted but the next one, nobody can be refused for serving with it.

@@ -52,7 +52,28 @@ program
   .option('--kubeconfig <file>', 'how to reach the cluster (default: in-cluster)')
   .addOption(new Option('--http <host:port>', 'where health and metrics are served').default('0.0.0.0:9465'))
   .option('--namespace <name>', 'a namespace to watch; repeatable (default: all)', collect, [])
+  .addOption(
+    new Option('--webhook <host:port>', 'where the API server asks for sidecars (default: nowhere)').env(
+      'WALSTORAGE_WEBHOOK',
+    ),
+  )
+  .addOption(
+    new Option('--image <name>', 'the image of the sidecars, where a WalStorage names none; needed by --webhook').env(
+      'WALSTORAGE_IMAGE',
+    ),
+  )
+  .addOption(
+    new Option(
+      '--tls-dir <dir>',
+      'where tls.crt and tls.key of the webhook are mounted (default: the operator keeps its own in a Secret of POD_NAMESPACE)',
+    ).env('WALSTORAGE_TLS_DIR'),
+  )
   .addOption(logLevelOption())
+  .addHelpText(
+    'after',
+    '\nPOD_NAMESPACE and POD_NAME in the environment: one of several replicas, of which one at a time works.' +
+      '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start.',
+  )
   .action(async (options) => end((await import('./operator.ts')).runOperatorCommand(options, terminal)));
 
 program

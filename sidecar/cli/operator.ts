@@ -7,6 +7,9 @@ export interface OperatorOptions {
   readonly kubeconfig?: string;
   readonly http: string;
   readonly namespace: readonly string[];
+  readonly webhook?: string;
+  readonly image?: string;
+  readonly tlsDir?: string;
   readonly logLevel: string;
 }
 
@@ -15,9 +18,9 @@ export async function runOperatorCommand(options: OperatorOptions, terminal: Ter
   const { runOperator } = await import('../../operator/command.ts');
   const ending = new AbortController();
   void endingSignal().then(() => ending.abort());
-  const { kubeconfig, http, namespace: namespaces, logLevel } = options;
+  const { namespace: namespaces, logLevel, ...flags } = options;
   try {
-    await runOperator({ kubeconfig, http, namespaces, logger: await makeLogger(logLevel), signal: ending.signal });
+    await runOperator({ ...flags, namespaces, logger: await makeLogger(logLevel), signal: ending.signal });
     return exitStatus.fine;
   } catch (error) {
     terminal.stderr.write(`walstorage operator: ${error instanceof Error ? error.message : String(error)}\n`);
