@@ -6,7 +6,7 @@ import { createServer } from 'node:net';
 import { setImmediate } from 'node:timers/promises';
 import { program, root } from './requirement.ts';
 import { type RespClient, readAll, Unanswered } from './resp-client.ts';
-import type { RunningSidecar } from './running-sidecar.ts';
+import { type RunningSidecar, until } from './running-sidecar.ts';
 import { append, homeOf, oneInEach, refusal, type Scene, testFault, testFaultNeeding } from './scene.ts';
 
 const pidNamespace = ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc'];
@@ -215,3 +215,28 @@ testFault(
     assert.match(await refusal(append(client, 'new', 'first')), /^UNAVAILABLE .*s3:\/\/wal-bucket1\/proximadb/);
   },
 );
+
+testFault(
+  'a signal that comes while it starts ends it at once with status 0: a pod that goes need not wait',
+  async (scene) => {
+    const { client } = await scene.serve();
+    // It waits for the lock of the first one.
+    const second = await scene.spawn({ socket: 'second.sock' });
+    // SIGHUP is the last one that it asks to be told of; Node itself heeds SIGTERM from the beginning.
+    const sighup = 1n;
+    await until('it heeds signals', async () => {
+      const status = await readFile(`/proc/${second.pid}/status`, 'utf8');
+      return (BigInt(`0x${/^SigCgt:\s*(\w+)/m.exec(status)?.[1] ?? '0'}`) & sighup) !== 0n;
+    });
+    assert.equal(await second.stop(), 0);
+    assert.equal(second.stderr, '');
+    assert.equal(await append(client, 'orders', 'first'), 1);
+  },
+);
+
+testFault('a port without a host is served to IPv4 and, where there is any, IPv6', async (scene) => {
+  const { sidecar } = await scene.serve({ http: ':0' });
+  const port = String(sidecar.logged('serving')?.['http']).split(':').at(-1);
+  assert.equal((await fetch(`http://127.0.0.1:${port}/readyz`)).status, 200);
+  assert.equal((await fetch(`http://127.0.0.1:${port}/v1/urls`)).status, 200);
+});

@@ -47,8 +47,11 @@ export class Workplace {
 
 export interface SidecarStart {
   readonly workplace: Workplace;
-  /** The configuration's text. */
+  /** The configuration's text, written beside the socket; where `configurationFile` is given, that is there already. */
   readonly configuration: string;
+  readonly configurationFile?: string;
+  /** HOST:PORT; a free port on loopback if not given. */
+  readonly http?: string;
   /** The socket's name in the workplace. */
   readonly socket?: string;
   /** Program and arguments that run the sidecar, such as strace. */
@@ -65,6 +68,7 @@ export interface LogLine {
 
 export class RunningSidecar {
   readonly socketPath: string;
+  readonly configurationFile: string;
   readonly #process: ChildProcess;
   readonly #exit: Promise<number>;
   readonly #clients: RespClient[] = [];
@@ -72,9 +76,10 @@ export class RunningSidecar {
   stderr = '';
   #ended = false;
 
-  private constructor(child: ChildProcess, socketPath: string) {
+  private constructor(child: ChildProcess, socketPath: string, configurationFile: string) {
     this.#process = child;
     this.socketPath = socketPath;
+    this.configurationFile = configurationFile;
     child.stdout?.setEncoding('utf8').on('data', (piece: string) => {
       this.#stdout += piece;
     });
@@ -92,18 +97,18 @@ export class RunningSidecar {
 
   /** Starts the process; resolves at once. */
   static async spawn(start: SidecarStart): Promise<RunningSidecar> {
-    const { workplace, configuration, socket = 'wal.sock', before = [], environment = {} } = start;
+    const { workplace, socket = 'wal.sock', before = [], environment = {}, http = '127.0.0.1:0' } = start;
     const socketPath = workplace.path(socket);
-    const configurationFile = workplace.path(`${socket}.toml`);
-    await writeFile(configurationFile, configuration);
-    const flags = ['sidecar', '--config', configurationFile, '--socket', socketPath, '--http', '127.0.0.1:0'];
+    const configurationFile = start.configurationFile ?? workplace.path(`${socket}.toml`);
+    if (start.configurationFile === undefined) await writeFile(configurationFile, start.configuration);
+    const flags = ['sidecar', '--config', configurationFile, '--socket', socketPath, '--http', http];
     const [program = '', ...args] = [...diesWithParent(), ...before, process.execPath, mainFile, ...flags];
     const child = spawn(program, args, {
       stdio: ['ignore', 'pipe', 'pipe'],
       // The compiled code stays in the workplace: a test starts many processes.
       env: { ...process.env, NODE_COMPILE_CACHE: workplace.path('compiled'), ...environment },
     });
-    return new RunningSidecar(child, socketPath);
+    return new RunningSidecar(child, socketPath, configurationFile);
   }
 
   /** Starts it; resolves when it serves. */
@@ -134,6 +139,13 @@ export class RunningSidecar {
   /** The first line of its log whose message has `words`. */
   logged(words: string): LogLine | undefined {
     return this.#stdout.includes(words) ? this.log.find((line) => line.msg.includes(words)) : undefined;
+  }
+
+  /** What it answers to a GET of this path over HTTP, once it serves: JSON. */
+  async get<Answer>(path: string): Promise<Answer> {
+    const response = await fetch(`http://${String(this.logged('serving')?.['http'])}${path}`);
+    const answer: Answer = JSON.parse(await response.text());
+    return answer;
   }
 
   async connect(): Promise<RespClient> {

@@ -41,7 +41,12 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
   // On a terminal it is the hang-up, which ends the process as always.
   if (!process.stdin.isTTY) process.on('SIGHUP', () => void sidecar.reload());
   try {
-    await sidecar.start();
+    const signal = await Promise.race([ending, sidecar.start()]);
+    if (signal !== undefined) {
+      // What a start has done by then it may have done at any kill -9; the kernel gives the locks back.
+      logger.info({ signal }, 'ending before it served');
+      return exitStatus.fine;
+    }
     if (isForPeople(terminal)) terminal.stdout.write(nextSteps(options.socket, sidecar.httpAddress));
     logger.info({ signal: await ending }, 'ending');
     await sidecar.close();

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { publishMounted } from '../../test/mounted-directory.ts';
 import { until } from '../../test/running-sidecar.ts';
 import { hashOf } from './hash.ts';
 import type { Parsed } from './parse.ts';
@@ -55,22 +56,12 @@ test('a plain file: what changed since it was read, edits in place and atomic re
   assert.equal(told.length, 4);
 });
 
-/** One step of the kubelet's: a new directory of the content, then `..data` swapped to it by a rename. */
-async function publish(mount: string, version: string, content: string): Promise<void> {
-  await mkdir(join(mount, version));
-  await writeFile(join(mount, version, 'walstorage.toml'), content);
-  await symlink(version, join(mount, '..data_tmp'));
-  await rename(join(mount, '..data_tmp'), join(mount, '..data'));
-}
-
 test('a ConfigMap as the kubelet mounts it: the swap of ..data is the change', async (context) => {
   const mount = await temporary(context);
-  await publish(mount, '..2026_1', text(1));
-  await symlink('..data/walstorage.toml', join(mount, 'walstorage.toml'));
+  await publishMounted(mount, { 'walstorage.toml': text(1) });
   const { told, last } = await watched(context, join(mount, 'walstorage.toml'), text(1));
   assert.equal(told.length, 0);
-  await publish(mount, '..2026_2', text(2));
-  await rm(join(mount, '..2026_1'), { recursive: true });
+  await publishMounted(mount, { 'walstorage.toml': text(2) });
   await until('the new content', () => last() === 2);
   assert.equal(told.length, 1);
 });

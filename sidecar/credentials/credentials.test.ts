@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
+import { publishMounted } from '../../test/mounted-directory.ts';
 import { until } from '../../test/running-sidecar.ts';
 import type { ManagedUrl } from '../assignment/assignment.ts';
 import { Credentials } from './credentials.ts';
@@ -13,17 +14,6 @@ async function temporary(context: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'walstorage-secret-'));
   context.after(() => rm(directory, { recursive: true, force: true }));
   return directory;
-}
-
-/** One step of the kubelet's: a new directory of the Secret, `..data` swapped to it, links for new keys, none for old ones. */
-async function publish(mount: string, version: string, keys: Readonly<Record<string, string>>): Promise<void> {
-  await mkdir(join(mount, version), { recursive: true });
-  for (const [key, value] of Object.entries(keys)) await writeFile(join(mount, version, key), value);
-  await symlink(version, join(mount, '..data_tmp'));
-  await rename(join(mount, '..data_tmp'), join(mount, '..data'));
-  const links = (await readdir(mount)).filter((name) => !name.startsWith('..'));
-  for (const key of Object.keys(keys)) if (!links.includes(key)) await symlink(`..data/${key}`, join(mount, key));
-  for (const key of links) if (!Object.hasOwn(keys, key)) await rm(join(mount, key));
 }
 
 function urlOf(scheme: StoreScheme): ManagedUrl {
@@ -43,12 +33,12 @@ test('a Secret that comes, is completed and rotates is read again without a rest
   context.after(() => credentials.close());
   await credentials.start();
   assert.match(first.reason, /the Secret wal-s3 does not exist or is empty/);
-  await publish(directory, '..1', { AWS_ACCESS_KEY_ID: 'hidden-1' });
+  await publishMounted(directory, { AWS_ACCESS_KEY_ID: 'hidden-1' });
   await until('what is missing', () => /lacks AWS_SECRET_ACCESS_KEY/.test(first.reason));
-  await publish(directory, '..2', { AWS_ACCESS_KEY_ID: 'hidden-2', AWS_SECRET_ACCESS_KEY: 'hidden-3' });
+  await publishMounted(directory, { AWS_ACCESS_KEY_ID: 'hidden-2', AWS_SECRET_ACCESS_KEY: 'hidden-3' });
   await until('all is there', () => first.reason.startsWith('s3:// comes with a later version'));
   assert.equal(second.reason, first.reason);
-  await publish(directory, '..3', { AWS_ACCESS_KEY_ID: 'hidden-4', AWS_SECRET_ACCESS_KEY: '' });
+  await publishMounted(directory, { AWS_ACCESS_KEY_ID: 'hidden-4', AWS_SECRET_ACCESS_KEY: '' });
   await until('one is empty', () => /AWS_SECRET_ACCESS_KEY of the Secret wal-s3 is empty/.test(second.reason));
   assert.equal(first.state, 'Unavailable');
   assert.ok(logged.length >= 8 && !JSON.stringify(logged).includes('hidden'));
