@@ -7,11 +7,12 @@ import { join } from 'node:path';
 import { before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { parse } from 'yaml';
+import { portName } from '../operator/injection/names.ts';
 import packageJson from '../package.json' with { type: 'json' };
 import { CommandError } from '../test/cluster/child.ts';
 import { helm } from '../test/cluster/helm.ts';
 import { type ValueSchema, valuesOf } from './generate.ts';
-import { chart, objectsOf, type Rendered, render, valueFile, valueFiles } from './rendering.ts';
+import { chart, objectsOf, type Rendered, release, render, valueFile, valueFiles } from './rendering.ts';
 
 const read = (path: string) => readFileSync(join(chart, path), 'utf8');
 const schema: ValueSchema = JSON.parse(read('values.schema.json'));
@@ -161,20 +162,17 @@ function rules(objects: readonly Rendered[]): { kind: string; namespace: string 
   });
 }
 
-test('O1 R8 no right to delete, no wildcard, and Secrets only in the own namespace, to read only the one of its certificates', () => {
+const tooMuch = new Set(['*', 'delete', 'deletecollection', 'escalate', 'bind', 'impersonate']);
+
+test('O1 R8 no right to delete, no wildcard; of Secrets only the one of its certificates', () => {
   for (const name of valueFiles) {
     for (const { kind, namespace, rule } of rules(objectsFor(name))) {
       const text = `${name}: ${JSON.stringify(rule)}`;
-      assert.ok(
-        !rule.verbs.some((verb) => ['*', 'delete', 'deletecollection', 'escalate', 'bind'].includes(verb)),
-        text,
-      );
+      assert.ok(!rule.verbs.some((verb) => tooMuch.has(verb)), text);
       assert.ok(!rule.resources.includes('*'), text);
       if (!rule.resources.includes('secrets')) continue;
-      assert.deepEqual([kind, namespace], ['Role', 'walstorage-system'], text);
-      if (!rule.verbs.every((verb) => verb === 'create')) {
-        assert.deepEqual(rule.resourceNames, ['walstorage-operator-webhook'], text);
-      }
+      assert.deepEqual([kind, namespace], ['Role', release.namespace], text);
+      assert.deepEqual([rule.resourceNames, rule.verbs], [['walstorage-operator-webhook'], ['get', 'update']], text);
     }
   }
 });
@@ -196,9 +194,14 @@ test('with listed namespaces the only right over the cluster is to its own webho
   assert.match(text, /--namespace=orders\n\s+- --namespace=walstorage-system\n/);
 });
 
-test('with cert-manager there is no right to Secrets: it makes the certificate, which is mounted', () => {
+test('the PodMonitor of sidecars names the port that they have', () => {
+  assert.match(rendered.get('monitoring')?.text ?? '', new RegExp(`\\{port: ${portName}, path: /metrics`));
+});
+
+test('with cert-manager there is no right to Secrets and the webhook configuration: it makes the certificate, which is mounted', () => {
   for (const name of ['cert-manager', 'self-signed']) {
-    assert.ok(!rules(objectsFor(name)).some(({ rule }) => rule.resources.includes('secrets')));
+    const unneeded = new Set(['secrets', 'mutatingwebhookconfigurations']);
+    assert.ok(!rules(objectsFor(name)).some(({ rule }) => rule.resources.some((resource) => unneeded.has(resource))));
     const text = rendered.get(name)?.text ?? '';
     assert.match(text, /cert-manager\.io\/inject-ca-from: walstorage-system\/walstorage-operator/);
     assert.match(text, /--tls-dir=\/run\/walstorage-operator\/tls/);

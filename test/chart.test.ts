@@ -93,31 +93,44 @@ test('helm install says what to type next; a second operator is refused by name'
   assert.match(refused, /the release logs in the namespace walstorage-system has installed one/);
 });
 
-test('an upgrade keeps the caBundle that the operator wrote, server-side and with the merge of helm 3', async (t) => {
-  cleanAfter(t);
-  await helm.install();
-  const configuration = ['mutatingwebhookconfiguration', 'walstorage-operator'];
-  const webhook = {
-    name: 'inject.wal.proximadb.io',
-    clientConfig: { caBundle: Buffer.from('authority').toString('base64') },
-  };
-  const applied = {
+/** What the operator writes into objects of the chart. */
+async function writeAsOperator(caBundle: string, certificate: string): Promise<void> {
+  const name = 'walstorage-operator';
+  const configuration = {
     apiVersion: 'admissionregistration.k8s.io/v1',
     kind: 'MutatingWebhookConfiguration',
-    metadata: { name: 'walstorage-operator' },
-    webhooks: [webhook],
+    metadata: { name },
+    webhooks: [{ name: 'inject.wal.proximadb.io', clientConfig: { caBundle } }],
   };
-  const flags = ['apply', '--server-side', '--field-manager=walstorage-operator', '-f', '-'];
-  await plane.kubectl(flags, { input: JSON.stringify(applied) });
-  const read = (path: string) => plane.kubectl(['get', ...configuration, '-o', `jsonpath={.webhooks[0].${path}}`]);
+  const flags = ['apply', '--server-side', `--field-manager=${name}`, '-f', '-'];
+  await plane.kubectl(flags, { input: JSON.stringify(configuration) });
+  const read = ['get', 'secret', `${name}-webhook`, '-n', release.namespace, '-o', 'json'];
+  const secret: object = JSON.parse(await plane.kubectl(read));
+  await plane.kubectl(['replace', `--field-manager=${name}`, '-f', '-'], {
+    input: JSON.stringify({ ...secret, data: { 'tls.crt': certificate } }),
+  });
+}
+
+function ofWebhook(path: string): Promise<string> {
+  const configuration = ['mutatingwebhookconfiguration', 'walstorage-operator'];
+  return plane.kubectl(['get', ...configuration, '-o', `jsonpath={.webhooks[0].${path}}`]);
+}
+
+test('an upgrade keeps caBundle and certificate that the operator wrote, server-side and with the merge of helm 3', async (t) => {
+  cleanAfter(t);
+  await helm.install();
+  const [caBundle, certificate] = ['authority', 'certificate'].map((text) => Buffer.from(text).toString('base64'));
+  await writeAsOperator(caBundle ?? '', certificate ?? '');
+  const secret = ['get', 'secret', 'walstorage-operator-webhook', '-n', release.namespace];
   for (const [seconds, flag] of [
     ['20', '--server-side=true'],
     ['21', '--server-side=false'],
     ['22', '--server-side=true'],
   ] as const) {
     await helm.upgrade([flag, '--set', `webhook.timeoutSeconds=${seconds}`]);
-    assert.equal(await read('timeoutSeconds'), seconds);
-    assert.equal(await read('clientConfig.caBundle'), webhook.clientConfig.caBundle, flag);
+    assert.equal(await ofWebhook('timeoutSeconds'), seconds);
+    assert.equal(await ofWebhook('clientConfig.caBundle'), caBundle, flag);
+    assert.equal(await plane.kubectl([...secret, '-o', 'jsonpath={.data.tls\\.crt}']), certificate, flag);
   }
 });
 
