@@ -57,11 +57,11 @@ export interface Volume {
     subPath?: string;
   };
   /**
-   * One claim a pod, made by the operator and kept when the pod or this WalStorage is deleted.
+   * One claim a pod, made by the operator and kept when the pod or this WalStorage is deleted. It can't be changed, but for a growing size.
    */
   claimTemplate?: {
     /**
-     * ReadWriteOnce by default.
+     * ReadWriteOnce by default. A network file system under WAL URLs needs ReadWriteOncePod.
      */
     accessModes?: ('ReadWriteOnce' | 'ReadWriteOncePod' | 'ReadWriteMany')[];
     /**

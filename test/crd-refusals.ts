@@ -29,6 +29,7 @@ function withWal(wal: object): object {
 
 const claimTemplate = { resources: { requests: { storage: '1Gi' } } };
 const claimOf = (size: string | number) => ({ resources: { requests: { storage: size } } });
+const modes = (...names: readonly string[]) => names.map((name) => `ReadWrite${name}`);
 const volume = (change: object) => ({ name: 'data', mountPath: '/mnt/data', claimTemplate, ...change });
 const manyUrls = (component: string) => Array.from({ length: 17 }, (_, i) => ({ url: `s3://bucket/${component}${i}` }));
 
@@ -239,6 +240,11 @@ export const refusals: readonly Refusal[] = [
     object: storage(withVolumes(volume({ mountPath: '/mnt/a:b' }))),
     says: /write the path without ':'/,
   },
+  ...['/etc', '/run/walstorage', '/etc/walstorage/config'].map((mountPath) => ({
+    wrong: `a mountPath where the sidecar has its own files: ${mountPath}`,
+    object: storage(withVolumes(volume({ mountPath }))),
+    says: /choose another path, for example \/mnt\/nvme1; below/,
+  })),
   {
     wrong: 'one mountPath twice',
     object: storage(withVolumes(volume({}), volume({ name: 'other' }))),
@@ -260,6 +266,34 @@ export const refusals: readonly Refusal[] = [
     says: /write an absolute path below the root, without '\.\.'/,
   },
   {
+    wrong: 'a claim for one pod and for one node',
+    object: storage(
+      withVolumes(volume({ claimTemplate: { ...claimTemplate, accessModes: modes('Once', 'OncePod') } })),
+    ),
+    says: /write ReadWriteOncePod alone/,
+  },
+  {
+    wrong: 'a WAL URL on claims that several nodes may mount',
+    object: storage({
+      volumes: [volume({ claimTemplate: { ...claimTemplate, accessModes: modes('Once', 'Many') } })],
+      wal: { urls: [{ url: 'file:///mnt/data/wal' }] },
+    }),
+    says: /a WAL URL lies on a claimTemplate with ReadWriteMany/,
+  },
+  {
+    wrong: 'a memory limit below the default globalFlushThreshold and what the sidecar needs',
+    object: storage({ ...withUrls('s3://bucket/wal'), sidecar: { resources: { limits: { memory: 805306367 } } } }),
+    says: /raise sidecar\.resources\.limits\.memory to at least globalFlushThreshold/,
+  },
+  {
+    wrong: 'a memory limit below globalFlushThreshold and what the sidecar needs',
+    object: storage({
+      ...withWal({ globalFlushThreshold: '1Gi' }),
+      sidecar: { resources: { limits: { memory: '1.2Gi' } } },
+    }),
+    says: /raise sidecar\.resources\.limits\.memory to at least globalFlushThreshold/,
+  },
+  {
     wrong: 'a claim of no size',
     object: storage(withVolumes(volume({ claimTemplate: claimOf(0) }))),
     says: /write a positive quantity/,
@@ -269,4 +303,74 @@ export const refusals: readonly Refusal[] = [
     object: storage(withVolumes(volume({ claimTemplate: claimOf('20 gigabytes') }))),
     says: /write a positive quantity/,
   },
+];
+
+interface RefusedChange {
+  /** What the change is, the test's name. */
+  readonly change: string;
+  readonly from: object;
+  readonly to: object;
+  readonly says: RegExp;
+}
+
+const withClaim = (claim: object) => withVolumes({ name: 'data', mountPath: '/mnt/data', claimTemplate: claim });
+const classed = (name: string) => ({ ...claimTemplate, storageClassName: name });
+
+/** What may not become of a WalStorage. */
+export const refusedChanges: readonly RefusedChange[] = [
+  {
+    change: 'a claimTemplate that becomes an emptyDir',
+    from: withClaim(claimTemplate),
+    to: withVolumes({ name: 'data', mountPath: '/mnt/data', emptyDir: {} }),
+    says: /keep the claimTemplate, since the pods' claims hold/,
+  },
+  {
+    change: 'another access mode',
+    from: withClaim(claimTemplate),
+    to: withClaim({ ...claimTemplate, accessModes: modes('OncePod') }),
+    says: /keep accessModes, which the pods' claims have already/,
+  },
+  {
+    change: 'one access mode less',
+    from: withClaim({ ...claimTemplate, accessModes: modes('Once', 'Many') }),
+    to: withClaim({ ...claimTemplate, accessModes: modes('Many') }),
+    says: /keep accessModes, which the pods' claims have already/,
+  },
+  {
+    change: 'a storage class where there was none',
+    from: withClaim(claimTemplate),
+    to: withClaim(classed('fast')),
+    says: /keep storageClassName, which the pods' claims have already/,
+  },
+  {
+    change: 'another storage class',
+    from: withClaim(classed('slow')),
+    to: withClaim(classed('fast')),
+    says: /keep storageClassName, which the pods' claims have already/,
+  },
+  {
+    change: 'no storage class where there was one',
+    from: withClaim(classed('slow')),
+    to: withClaim(claimTemplate),
+    says: /keep storageClassName, which the pods' claims have already/,
+  },
+  {
+    change: 'smaller claims',
+    from: withClaim(claimOf('1Gi')),
+    to: withClaim(claimOf('1023Mi')),
+    says: /keep the size or raise it, since a claim can't shrink/,
+  },
+];
+
+/** What may become of a claimTemplate. */
+export const takenChanges: readonly { readonly from: object; readonly to: object }[] = [
+  { from: withClaim(claimOf('1Gi')), to: withClaim(claimOf('1025Mi')) },
+  { from: withClaim(claimOf(1_000_000)), to: withClaim(claimOf('1M')) },
+  { from: withClaim(claimTemplate), to: withClaim({ ...claimTemplate, accessModes: modes('Once') }) },
+  {
+    from: withClaim({ ...claimTemplate, accessModes: modes('Once', 'Many') }),
+    to: withClaim({ ...claimTemplate, accessModes: modes('Many', 'Once') }),
+  },
+  { from: withVolumes({ name: 'data', mountPath: '/mnt/data', emptyDir: {} }), to: withClaim(claimTemplate) },
+  { from: withClaim(classed('slow')), to: withVolumes(volume({ name: 'other', claimTemplate: classed('fast') })) },
 ];

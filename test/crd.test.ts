@@ -5,9 +5,11 @@ import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { isPair, parse, parseDocument, visit } from 'yaml';
 import type { WalStorage, WalStorageStatus } from '../crds/walstorage.generated.ts';
+import { resourcesOf } from '../operator/injection/memory.ts';
 import { CommandError } from './cluster/child.ts';
 import { ControlPlane } from './cluster/control-plane.ts';
-import { example, refusals, storage, withUrls } from './crd-refusals.ts';
+import { example, refusals, refusedChanges, storage, takenChanges, withUrls } from './crd-refusals.ts';
+import { storageOf } from './injection-fixtures.ts';
 
 const file = (path: string) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 
@@ -34,6 +36,22 @@ for (const { wrong, object, says } of refusals) {
   });
 }
 
+for (const [index, { change, from, to, says }] of refusedChanges.entries()) {
+  test(`a change is refused with a sentence that says what to do: ${change}`, async () => {
+    const name = `refused-${index}`;
+    await cluster.apply(storage(from, name));
+    assert.match(await refusal(storage(to, name), ['apply']), says);
+  });
+}
+
+test('a claimTemplate may grow, be spelt otherwise, or give way to one of another name', async () => {
+  for (const [index, { from, to }] of takenChanges.entries()) {
+    const name = `taken-${index}`;
+    await cluster.apply(storage(from, name));
+    await cluster.apply(storage(to, name));
+  }
+});
+
 const removed = /a URL that holds collections cannot be removed/;
 
 test('every CEL rule of the CRD has a test', () => {
@@ -45,7 +63,7 @@ test('every CEL rule of the CRD has a test', () => {
     },
   });
   assert.ok(messages.length >= 30, `${messages.length} rules found`);
-  const tested = [...refusals.map(({ says }) => says), removed];
+  const tested = [...refusals, ...refusedChanges].map(({ says }) => says).concat(removed);
   const untested = messages.filter((message) => !tested.some((says) => says.test(message)));
   assert.deepEqual(untested, []);
 });
@@ -89,6 +107,14 @@ test('the examples are accepted as they stand', async () => {
   await cluster.kubectl(['apply', '-f', file('examples/walstorage.yaml'), '-f', file('examples/full.yaml')]);
   const full = await read('everything');
   assert.equal(full.spec.wal.urls.length, 6);
+});
+
+test('a memory limit that is just enough for globalFlushThreshold and the sidecar is taken', async () => {
+  const { memory } = resourcesOf(storageOf(withUrls('s3://bucket/wal'))).limits ?? {};
+  assert.equal(memory, '768Mi');
+  await cluster.apply(
+    storage({ ...withUrls('s3://bucket/wal'), sidecar: { resources: { limits: { memory } } } }, 'enough'),
+  );
 });
 
 test('the largest WalStorage that the limits allow is within the cost limit of the CEL rules', async () => {

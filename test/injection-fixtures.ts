@@ -1,8 +1,10 @@
 /** Pods and WalStorages for the tests of injection: those beside the code, and those on a real API server. */
+import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parse, parseAllDocuments } from 'yaml';
 import type { Volume, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import { inject } from '../operator/injection/inject.ts';
 import type { AdmittedPod, Container, PodMetadata, PodSpec, VolumeSource } from '../operator/injection/pod.ts';
 import { storageLabel, type WalStorage } from '../operator/kubernetes.ts';
 
@@ -97,4 +99,18 @@ const restricted = { runAsNonRoot: true, seccompProfile: { type: 'RuntimeDefault
 export function nameless(pod: AdmittedPod): AdmittedPod {
   const { name: _, ...metadata } = pod.metadata;
   return { ...pod, metadata: { ...metadata, generateName: 'db-' } };
+}
+
+/** The injected pod; throws with the refusal where there is one. */
+export function injected(pod: AdmittedPod, storage: WalStorage): AdmittedPod {
+  const result = inject(pod, storage, settings);
+  assert.ok('pod' in result, 'refusal' in result ? result.refusal : '');
+  return result.pod;
+}
+
+/** Its first init container, which is ours. */
+export function sidecarOf(pod: AdmittedPod): Container {
+  const [first] = pod.spec.initContainers ?? [];
+  assert.equal(first?.name, 'walstorage');
+  return first;
 }

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Volume } from '../crds/walstorage.generated.ts';
-import { inject } from '../operator/injection/inject.ts';
 import type { AdmittedPod } from '../operator/injection/pod.ts';
 import type { WalStorage } from '../operator/kubernetes.ts';
 import { CommandError } from './cluster/child.ts';
@@ -12,9 +11,9 @@ import {
   claim,
   examplePod,
   exampleStorage,
+  injected,
   nameless,
   podOf,
-  settings,
   specOf,
   storageOf,
 } from './injection-fixtures.ts';
@@ -47,12 +46,6 @@ async function created(pod: AdmittedPod, where = namespace): Promise<AdmittedPod
   return JSON.parse(
     await cluster.kubectl(['create', '-n', where, '--dry-run=server', '-o', 'json', '-f', '-'], { input }),
   );
-}
-
-function injected(pod: AdmittedPod, storage: WalStorage): AdmittedPod {
-  const result = inject(pod, storage, settings);
-  assert.ok('pod' in result, 'refusal' in result ? result.refusal : '');
-  return result.pod;
 }
 
 const full = exampleStorage('full.yaml');

@@ -197,9 +197,9 @@ const refusals: readonly Refused[] = [
     says: "The pod has no fsGroup, without which the sidecar may not write to persistent volumes (own of WalStorage orders): set securityContext.fsGroup: 2000 in the pod's spec (of a StatefulSet: spec.template.spec).",
   },
   ...[
-    ['/etc/walstorage', '/etc/walstorage/config'],
+    ['/etc', '/etc/walstorage'],
     ['/run/walstorage/data', '/run/walstorage'],
-    ['/etc/walstorage/credentials/x', '/etc/walstorage/credentials'],
+    ['/etc/walstorage/credentials/x', '/etc/walstorage'],
   ].map(([mountPath = '', path]) => ({
     wrong: `a mountPath where the sidecar has ${path}`,
     check: 'refuseReservedMountPaths',

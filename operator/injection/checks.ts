@@ -2,27 +2,26 @@
  * Why a pod can't get the sidecar as its WalStorage wants it: small checks, each with a sentence that tells the user what
  * to do. All of them are asked; `inject` refuses with every sentence.
  */
-import { posix } from 'node:path';
 import type { Volume } from '../../crds/walstorage.generated.ts';
 import { memoryOverheadBytes } from '../../sidecar/memory.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
-import { credentialsDirectory, volumeOf } from '../rendering.ts';
+import { volumeOf } from '../rendering.ts';
 import { memoryNeededBytes, quantityOf, thresholdOf } from './memory.ts';
+import { overlap, reaches } from './mount-paths.ts';
 import {
-  configDirectory,
   containersAnnotation,
   httpPort,
+  ownDirectory,
   sidecarName,
   socketDirectory,
   socketPath,
   socketVariable,
-  tokenDirectory,
   volumePrefix,
 } from './names.ts';
-import type { AdmittedPod, Container, EnvVar, VolumeMount, VolumeSource } from './pod.ts';
+import type { AdmittedPod, Container, EnvVar, VolumeSource } from './pod.ts';
 import { identityOf } from './sidecar-container.ts';
-import { type Directory, joined, socketMount, type UnknownDirectory, urlsOf, volumesOf } from './volumes.ts';
+import { type Directory, socketMount, type UnknownDirectory, urlsOf, volumesOf } from './volumes.ts';
 
 /** What is to be injected into what. */
 export interface Injection {
@@ -102,33 +101,10 @@ const refuseTakenMountPaths: Check = ({ databases, directories, storage }) =>
     );
   });
 
-/** Whether a container with these mounts sees, under the wanted path, the wanted directory already. */
-export function reaches(mounts: readonly VolumeMount[], wanted: VolumeMount): boolean {
-  const path = posix.resolve(wanted.mountPath);
-  const around = mounts.filter(({ mountPath }) => isInside(path, mountPath));
-  const deepest = around.toSorted((a, b) => posix.resolve(b.mountPath).length - posix.resolve(a.mountPath).length)[0];
-  if (deepest === undefined || deepest.name !== wanted.name) return false;
-  if (deepest.readOnly === true || deepest.subPathExpr !== undefined) return false;
-  if (mounts.some((mount) => mount !== deepest && isInside(mount.mountPath, path))) return false;
-  const inside = posix.relative(posix.resolve(deepest.mountPath), path);
-  return joined(deepest.subPath ?? '', inside) === joined(wanted.subPath ?? '');
-}
-
-/** Whether a path is another, or lies inside it. */
-function isInside(path: string, other: string): boolean {
-  const [inner, outer] = [posix.resolve('/', path), posix.resolve('/', other)];
-  return inner === outer || inner.startsWith(outer === '/' ? outer : `${outer}/`);
-}
-
-function overlap(a: string, b: string): boolean {
-  return isInside(a, b) || isInside(b, a);
-}
-
-const reservedPaths = [configDirectory, credentialsDirectory, socketDirectory, tokenDirectory];
-
+/** The CRD refuses it too; a WalStorage may be older than that rule. */
 const refuseReservedMountPaths: Check = ({ storage }) =>
   volumesOf(storage).flatMap(({ name, mountPath }) =>
-    reservedPaths
+    [ownDirectory, socketDirectory]
       .filter((path) => overlap(mountPath, path))
       .slice(0, 1)
       .map(

@@ -15,7 +15,8 @@
  * it whatever bears our names is somebody else's: then the pod is refused.
  */
 import type { WalStorage } from '../kubernetes.ts';
-import { checks, type Injection, isSocketVariable, reaches, warnings } from './checks.ts';
+import { checks, type Injection, isSocketVariable, warnings } from './checks.ts';
+import { reaches } from './mount-paths.ts';
 import {
   containersAnnotation,
   injectedAnnotation,

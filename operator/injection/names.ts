@@ -13,9 +13,11 @@ export const injectedAnnotation = `${apiGroup}/injected`;
 /** By users: the names of the database containers, joined by `,`. */
 export const containersAnnotation = `${apiGroup}/containers`;
 
-export const configDirectory = '/etc/walstorage/config';
+/** Of the sidecar: configuration, token and the Secrets lie below. */
+export const ownDirectory = '/etc/walstorage';
+export const configDirectory = `${ownDirectory}/config`;
 /** Not below the socket's directory: there the database would see it. */
-export const tokenDirectory = '/etc/walstorage/token';
+export const tokenDirectory = `${ownDirectory}/token`;
 export const socketDirectory = '/run/walstorage';
 export const socketPath = `${socketDirectory}/wal.sock`;
 /** In the database containers. */
