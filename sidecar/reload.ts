@@ -1,7 +1,7 @@
 /** Takes new configuration files while the sidecar runs: at each change of the file, and when it is told to (SIGHUP). */
 import type { Logger } from 'pino';
 import type { Configuration } from './config/configuration.ts';
-import type { ConfigurationInForce } from './config/in-force.ts';
+import type { ConfigurationInForce, Taken } from './config/in-force.ts';
 import type { Parsed } from './config/parse.ts';
 import { format } from './config/problem.ts';
 import { ConfigurationWatcher } from './config/watcher.ts';
@@ -14,6 +14,8 @@ export interface ReloadOptions {
   readonly inForce: ConfigurationInForce;
   /** Gives the running parts what is hot. */
   readonly apply: (configuration: Configuration) => void;
+  /** Called when a file was taken or refused. */
+  readonly onTaken: () => void;
   readonly logger: Pick<Logger, 'info' | 'warn'>;
 }
 
@@ -43,13 +45,17 @@ export class Reload {
   }
 
   #take(parsed: Parsed): void {
-    const { apply, file, inForce, logger } = this.#options;
+    const { file, inForce, logger, onTaken } = this.#options;
     for (const warning of parsed.warnings) logger.warn({ file, warning: format([warning]).trim() }, 'configuration');
     const taken = inForce.take(parsed);
     if (taken === undefined) {
       logger.warn({ file, error: inForce.error }, 'the new configuration is bad: the old one stays in force');
-      return;
-    }
+    } else this.#apply(taken);
+    onTaken();
+  }
+
+  #apply(taken: Taken): void {
+    const { apply, file, inForce, logger } = this.#options;
     apply(inForce.configuration);
     logger.info({ file, changed: taken.hot, configHash: inForce.hash }, 'the configuration was read again');
     for (const key of taken.pending) logger.warn({ file, key }, 'a changed key waits for a restart of the pod');

@@ -76,8 +76,9 @@ export class Sidecar {
     });
     this.#inForce = inForce;
     const apply = (changed: Configuration): void => this.#apply(changed);
+    const onTaken = (): void => this.#publisher?.hasten();
     this.#credentials = new Credentials(credentialsUrls(configuration, this.#parts.urls), logger);
-    this.#reload = new Reload({ file, hash, environment, inForce, apply, logger });
+    this.#reload = new Reload({ file, hash, environment, inForce, apply, onTaken, logger });
   }
 
   /** HOST:PORT where HTTP listens, once it does. */

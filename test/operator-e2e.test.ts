@@ -1,7 +1,9 @@
 /** The whole way on a real API server: a WalStorage is declared, rendered, served by a sidecar process, and reported. */
 import assert from 'node:assert/strict';
+import { writeFile } from 'node:fs/promises';
 import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
+import type { WalStorage } from '../crds/walstorage.generated.ts';
 import { load } from '../sidecar/config/parse.ts';
 import { LocalCluster } from './cluster/local-cluster.ts';
 
@@ -64,6 +66,34 @@ test('11 collections are served, and kubectl get walstorage shows them and their
   assert.deepEqual(row.split(/ {2,}/).slice(0, 6), [cluster.name, 'LoadBalanced', '2', '1', '1', '11']);
   assert.match(row, / 3\.\d\d MiB /);
   assert.ok(tookMs < reportedWithinMs, `it took ${Math.round(tookMs)} ms`);
+});
+
+const pod = ({ status }: WalStorage) => status?.pods?.[0];
+
+test('O6 a changed field is in force and reported without a restart; a bad file is reported, and the old one in force', async () => {
+  const old = await cluster.read();
+  const { pid } = cluster.sidecar ?? {};
+  const patch = JSON.stringify({ spec: { wal: { memoryFlushSize: '4Mi' } } });
+  await cluster.controlPlane.kubectl(['patch', 'walstorage', cluster.name, '--type=merge', '-p', patch]);
+  await cluster.status(
+    'the new configuration is rendered',
+    ({ status }) => status?.configHash !== old.status?.configHash,
+  );
+  await cluster.mountConfiguration();
+  await cluster.status('it is in force', ({ status }) => status?.updatedPods === 1);
+  const bad = 'storage.wal_config.linger_ms = "soon"';
+  await writeFile(cluster.configFile, `[storage.wal_config]\nwal_urls = ["file:///x"]\nlinger_ms = "soon"\n`);
+  const { status } = await cluster.status(
+    'the error is reported',
+    (storage) => pod(storage)?.configError?.includes(bad) ?? false,
+  );
+  assert.equal(status?.pods?.[0]?.configHash, status?.configHash);
+  await cluster.mountConfiguration();
+  await cluster.status(
+    'the error is gone',
+    (storage) => pod(storage) !== undefined && pod(storage)?.configError === undefined,
+  );
+  assert.equal(cluster.sidecar?.pid, pid);
 });
 
 test('R9: the API server killed meanwhile harms no append, and the status is right after its return', async () => {

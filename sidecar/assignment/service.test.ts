@@ -225,6 +225,19 @@ test('a lost disk (an empty directory in its place) is Missing, and recovered wh
   assert.equal((await service.assign('viper', 'collection_3')).url, 'file:///mnt/d3');
 });
 
+test('O6 another strategy holds for what is assigned from then on; what was assigned stays (R4)', async () => {
+  const { service } = await start(newMachine());
+  const before = await service.assign('viper', 'orders');
+  const names = Array.from({ length: 8 }, (_, index) => `collection_${index}`);
+  service.setStrategy('viper', 'Hash');
+  const hashed = await Promise.all(names.map(async (name) => (await service.assign('viper', name)).url));
+  const other = (await start(newMachine())).service;
+  other.setStrategy('viper', 'Hash');
+  assert.deepEqual(await Promise.all(names.map(async (name) => (await other.assign('viper', name)).url)), hashed);
+  assert.deepEqual(await service.assign('viper', 'orders'), before);
+  assert.throws(() => service.setStrategy('lsm', 'Hash'), { code: 'INVALID' });
+});
+
 test('E14: an assignment with unknown outcome is tried again at its URL only', async () => {
   const machine = newMachine();
   const { urls, service } = await start(machine);

@@ -42,7 +42,7 @@ program
   .addOption(logLevelOption())
   .addHelpText(
     'after',
-    '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration is bad.',
+    '\nThe configuration file is watched, and read again at SIGHUP; docs/changes.md tells what takes effect without a restart.\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration is bad.',
   )
   .action(async (options) => end((await import('./sidecar.ts')).runSidecar(options, terminal)));
 

@@ -83,6 +83,17 @@ test('O6: a component that is new, or gone, waits for a restart', () => {
   assert.deepEqual([other.configuration.components.has('viper'), other.addedUrls], [true, []]);
 });
 
+const viperWith = (strategy: string): string =>
+  `[storage.viper_config]\ndata_urls = ["file:///v"]\ndistribution_strategy = "${strategy}"`;
+
+test('O6: the strategy of each component is hot', () => {
+  const inForce = startedWith(file(d1, viperWith('Hash')));
+  const next = file(d1, viperWith('RoundRobin'));
+  assert.deepEqual(inForce.take(next), { hot: ['storage.viper_config.distribution_strategy'], pending: [] });
+  assert.equal(inForce.configuration.components.get('viper')?.distributionStrategy, 'RoundRobin');
+  assert.deepEqual([inForce.hash, inForce.configuration.wal.distributionStrategy], [next.hash, 'LoadBalanced']);
+});
+
 test('a bad file changes nothing but the error, which names key, rule and remedy in at most 1 KiB and shows no secret', () => {
   const old = file(d1);
   const inForce = startedWith(old);

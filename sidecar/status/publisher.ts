@@ -45,6 +45,11 @@ export class StatusPublisher {
     clearInterval(this.#timer);
   }
 
+  /** What changed just now is published within 2 s, if the API server takes it. */
+  hasten(): void {
+    this.#schedule.hasten(performance.now());
+  }
+
   /** Publishes if that is due at `nowMs` of a clock that never goes back. Never rejects. */
   async look(nowMs: number): Promise<void> {
     if (this.#isSending || !this.#schedule.isLookDue(nowMs)) return;

@@ -82,3 +82,23 @@ test('a server’s Retry-After is honoured', () => {
   assert.equal(schedule.isLookDue(39_999), false);
   assert.equal(schedule.isDue(40_000, 'a'), true);
 });
+
+test('the fate of a new configuration is published within 2 s, though something was published just before; not in a pause after a failure', () => {
+  const schedule = new PublishSchedule();
+  for (const [nowMs, content] of [
+    [0, 'start'],
+    [500, 'ready'],
+  ] as const) {
+    assert.ok(schedule.isDue(nowMs, content) || schedule.isDue(nowMs + 1000, content));
+    schedule.succeeded(nowMs, content, true);
+  }
+  const due = (fromMs: number, content: string): number => {
+    for (let nowMs = fromMs; ; nowMs += 500) if (schedule.isDue(nowMs, content)) return nowMs;
+  };
+  assert.ok(!schedule.isDue(2000, 'new hash'));
+  schedule.hasten(2000);
+  assert.equal(due(2000, 'new hash'), 3000);
+  schedule.failed(3000, 20_000, 1);
+  schedule.hasten(4000);
+  assert.equal(due(4000, 'new hash'), 23_000);
+});

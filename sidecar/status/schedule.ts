@@ -2,7 +2,7 @@
  * When the status is published: within 2 s of the first change after quiet, then at most every 30 s; unchanged, every
  * 5 minutes; after a failure with growing pauses. Pure: times are passed in.
  *
- * The first reports, up to the first ready one, begin no pause: what is appended right after the start is seen at once.
+ * What an administrator waits for, a new configuration's fate, ends the pause, but no pause after a failure. The first reports, up to the first ready one, begin no pause: what is appended right after the start is seen at once.
  */
 
 /** A change waits so long for what comes with it. */
@@ -52,6 +52,13 @@ export class PublishSchedule {
     this.#failures = 0;
     this.#isQuiet = !pauses;
     this.#notBeforeMs = pauses ? nowMs + pauseMs : nowMs;
+  }
+
+  /** Something came that is to be published within 2 s, whatever was published just now. */
+  hasten(nowMs: number): void {
+    if (this.#failures > 0) return;
+    this.#notBeforeMs = Math.min(this.#notBeforeMs, nowMs);
+    this.#isQuiet = true;
   }
 
   /** The attempt failed. `retryAfterMs`: what the server asked for. `random`: 0 to 1, spreads the pods' attempts. */

@@ -9,7 +9,7 @@
  * The pod exists in the API only, without a node, so that it stays Pending; its token is real, and bound to it. The example's
  * mountPaths lie under a temporary directory.
  */
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { createConnection } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -91,8 +91,15 @@ export class LocalCluster {
     await this.#createPod();
     report('Starting the sidecar with the ConfigMap that the operator rendered');
     await mkdir(join(this.directory, 'config'));
-    await writeFile(this.configFile, await this.#rendered());
+    await this.mountConfiguration();
     await this.startSidecar();
+  }
+
+  /** Does what the kubelet does in a pod: the file is what the ConfigMap is now. */
+  async mountConfiguration(): Promise<void> {
+    const text = await this.#rendered();
+    await writeFile(`${this.configFile}.new`, text);
+    await rename(`${this.configFile}.new`, this.configFile);
   }
 
   get configFile(): string {
