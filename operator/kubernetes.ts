@@ -13,6 +13,13 @@ export interface OwnerReference {
   readonly controller?: boolean;
 }
 
+export interface ManagedFields {
+  readonly manager?: string;
+  readonly subresource?: string;
+  /** RFC 3339. */
+  readonly time?: string;
+}
+
 export interface ObjectMeta {
   readonly name: string;
   readonly namespace: string;
@@ -22,8 +29,8 @@ export interface ObjectMeta {
   readonly labels?: Readonly<Record<string, string>>;
   readonly annotations?: Readonly<Record<string, string>>;
   readonly ownerReferences?: readonly OwnerReference[];
-  /** Who has written which part of the object; we need only the names. */
-  readonly managedFields?: readonly { readonly manager?: string; readonly subresource?: string }[];
+  /** Who has written which part of the object; we need only who, and when last. */
+  readonly managedFields?: readonly ManagedFields[];
   /** Set while the object is being deleted. */
   readonly deletionTimestamp?: string;
 }
@@ -45,13 +52,18 @@ export interface Condition {
 export interface PodVolume {
   readonly name: string;
   readonly emptyDir?: object;
-  readonly hostPath?: object;
+  readonly hostPath?: { readonly path?: string };
   readonly ephemeral?: object;
   readonly persistentVolumeClaim?: { readonly claimName: string };
 }
 
 export interface Pod extends KubernetesObject {
-  readonly spec: { readonly serviceAccountName?: string; readonly volumes?: readonly PodVolume[] };
+  readonly spec: {
+    readonly serviceAccountName?: string;
+    readonly nodeName?: string;
+    readonly volumes?: readonly PodVolume[];
+    readonly initContainers?: readonly { readonly name: string }[];
+  };
   readonly status?: {
     readonly phase?: string;
     readonly conditions?: readonly { readonly type: string; readonly status: string }[];
@@ -74,6 +86,20 @@ export interface MutatingWebhookConfiguration extends KubernetesObject {
     /** `caBundle` is base64 of PEM. */
     readonly clientConfig: { readonly caBundle?: string };
   }[];
+}
+
+/** A StatefulSet or ReplicaSet. */
+export interface PodController extends KubernetesObject {
+  readonly spec?: { readonly replicas?: number };
+}
+
+export interface PersistentVolumeClaim extends KubernetesObject {
+  readonly spec: {
+    readonly accessModes?: readonly string[];
+    readonly storageClassName?: string;
+    readonly resources?: { readonly requests?: { readonly storage?: number | string } };
+  };
+  readonly status?: { readonly phase?: string };
 }
 
 export interface PolicyRule {
@@ -125,6 +151,8 @@ export const apiVersion = `${apiGroup}/v1alpha1`;
 
 export const walStorages: Resource = { prefix: `/apis/${apiVersion}`, plural: 'walstorages' };
 export const pods: Resource = { prefix: '/api/v1', plural: 'pods' };
+export const claims: Resource = { prefix: '/api/v1', plural: 'persistentvolumeclaims' };
+export const events: Resource = { prefix: '/apis/events.k8s.io/v1', plural: 'events' };
 export const configMaps: Resource = { prefix: '/api/v1', plural: 'configmaps' };
 export const secrets: Resource = { prefix: '/api/v1', plural: 'secrets' };
 export const roles: Resource = { prefix: '/apis/rbac.authorization.k8s.io/v1', plural: 'roles' };
@@ -226,3 +254,6 @@ export interface WalStorage extends KubernetesObject {
 
 /** On a pod: the name of the WalStorage whose sidecar it asks for. On what we make: the WalStorage it belongs to. */
 export const storageLabel = `${apiGroup}/storage`;
+
+/** On a pod: changed by us, so that its kubelet looks at the ConfigMap at once. */
+export const configHashAnnotation = `${apiGroup}/config-hash`;

@@ -1,16 +1,18 @@
 /**
  * The operator. For each WalStorage it keeps a ConfigMap with the rendered configuration, a Role and RoleBinding that
- * let its pods report, and the status; it makes nothing else, and deletes nothing.
+ * let its pods report, the claims of its pods, and the status; it evicts pods where the user asks for it, and deletes
+ * nothing.
  *
  *     reflectors ──► keys ──► queue ──► reconciler: observe ─► plan (pure) ─► apply      per key one at a time
- *     WalStorages, labelled Pods, our ConfigMaps, Roles, RoleBindings
+ *     WalStorages, labelled Pods, our ConfigMaps, Roles, RoleBindings, claims
  *
  * | file | what |
  * |---|---|
  * | `reflector.ts`, `client.ts` | copies of the API's objects, and the requests |
  * | `election.ts` | which of several replicas may write |
  * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
- * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `usage.ts` | what should be: pure |
+ * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `problems.ts`, `usage.ts` | what should be: pure |
+ * | `claims.ts`, `nudges.ts`, `rollout.ts`, `events.ts` | the pods' claims, configuration, replacement; what is told: pure |
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
  * | `webhook/` | pods get their sidecar when they are created |
  *
@@ -22,10 +24,12 @@ import type { ApiClient } from './client.ts';
 import { managedByLabel, operatorName } from './desired.ts';
 import {
   type ConfigMap,
+  claims,
   collectionPath,
   configMaps,
   type KubernetesObject,
   keyOf,
+  type PersistentVolumeClaim,
   type Pod,
   pods,
   type Resource,
@@ -40,6 +44,7 @@ import {
 import { WorkQueue } from './queue.ts';
 import { type Caches, Reconciler, type Slot } from './reconciler.ts';
 import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
+import { trimClaim, trimOwned, trimPod, trimStorage } from './trim.ts';
 import { isFinished } from './usage.ts';
 import { SharedPlaces, sharedPlaces } from './webhook/shared-places.ts';
 
@@ -50,10 +55,14 @@ export interface OperatorOptions {
   readonly namespaces: readonly string[];
   /** Stands in each rendered file as `rendered_by`. */
   readonly version: string;
+  /** Of this operator among its replicas; stands in events. */
+  readonly instance: string;
   readonly logger: Logger;
   /** Told of each reconcile that has ended. */
   readonly onReconciled?: (seconds: number, error: unknown) => void;
   readonly timings?: ReflectorTimings;
+  /** The wall clock. */
+  readonly now?: () => Date;
 }
 
 const workers = 4;
@@ -67,6 +76,7 @@ interface Watches {
   readonly configMap: Reflector<ConfigMap>;
   readonly role: Reflector<Role>;
   readonly roleBinding: Reflector<RoleBinding>;
+  readonly claim: Reflector<PersistentVolumeClaim>;
 }
 
 export class Operator {
@@ -82,7 +92,7 @@ export class Operator {
   #term: AbortSignal = AbortSignal.abort();
 
   constructor(options: OperatorOptions) {
-    const { client, logger, version } = options;
+    const { client, logger, version, instance } = options;
     this.#options = options;
     const scopes = options.namespaces.length > 0 ? [...new Set(options.namespaces)] : [''];
     this.#watches = new Map(scopes.map((scope) => [scope, this.#watchesOf(scope === '' ? undefined : scope)]));
@@ -90,8 +100,9 @@ export class Operator {
       client,
       caches: this.#caches,
       operatorVersion: version,
+      instance,
       logger,
-      now: () => new Date(),
+      now: options.now ?? ((): Date => new Date()),
     });
     this.queue = new WorkQueue({
       work: (key) => this.#work(key),
@@ -195,6 +206,7 @@ export class Operator {
       configMap: reflect<ConfigMap>(configMaps, ours, onOwned, { trim: trimOwned }),
       role: reflect<Role>(roles, ours, onOwned, { trim: trimOwned }),
       roleBinding: reflect<RoleBinding>(roleBindings, ours, onOwned, { trim: trimOwned }),
+      claim: reflect<PersistentVolumeClaim>(claims, ours, (change) => this.#onClaim(change), { trim: trimClaim }),
     };
   }
 
@@ -207,6 +219,7 @@ export class Operator {
       configMap: (key) => watchesOf(key)?.configMap.get(key),
       role: (key) => watchesOf(key)?.role.get(key),
       roleBinding: (key) => watchesOf(key)?.roleBinding.get(key),
+      claim: (key) => watchesOf(key)?.claim.get(key),
       refresh: (slot: Slot, object) => watchesOf(keyOf(object))?.[slot].refresh(object),
     };
   }
@@ -232,6 +245,12 @@ export class Operator {
     }
   }
 
+  /** A claim is wanted as long as a pod mounts it, so what is done to one matters to its WalStorage. */
+  #onClaim({ object }: Change<PersistentVolumeClaim>): void {
+    const key = storageKeyOf(object);
+    if (key !== undefined) this.queue.add(key);
+  }
+
   /** What we own is named after its WalStorage, whatever has become of its labels. */
   #onOwned({ object }: Change<KubernetesObject>): void {
     this.queue.add(keyOf(object).replace(/-walstorage$/, ''));
@@ -253,45 +272,8 @@ function aborted(signal: AbortSignal): Promise<void> {
   });
 }
 
-/** The key of the WalStorage that a pod's label names. */
-function storageKeyOf(pod: Pod): string | undefined {
-  const name = pod.metadata.labels?.[storageLabel];
-  return name === undefined ? undefined : `${pod.metadata.namespace}/${name}`;
-}
-
-/** Of the assignments in the status, which may be many, nothing is read here; of the managers only the names. */
-function trimStorage({ metadata, spec, status }: WalStorage): WalStorage {
-  const managedFields = metadata.managedFields?.map(({ manager = '', subresource = '' }) => ({ manager, subresource }));
-  const trimmed = { metadata: managedFields === undefined ? metadata : { ...metadata, managedFields }, spec };
-  if (status === undefined) return trimmed;
-  const entries = status.pods?.map((entry) => {
-    const { assignments: _, ...kept } = entry;
-    return kept;
-  });
-  return { ...trimmed, status: entries === undefined ? status : { ...status, pods: entries } };
-}
-
-function trimPod({ metadata, spec, status }: Pod): Pod {
-  const { serviceAccountName, volumes } = spec;
-  const conditions = status?.conditions?.filter(({ type }) => type === 'Ready');
-  return {
-    metadata: trimMetadata(metadata),
-    spec: {
-      ...(serviceAccountName === undefined ? {} : { serviceAccountName }),
-      ...(volumes === undefined ? {} : { volumes }),
-    },
-    status: {
-      ...(status?.phase === undefined ? {} : { phase: status.phase }),
-      ...(conditions === undefined ? {} : { conditions }),
-    },
-  };
-}
-
-function trimOwned<T extends KubernetesObject>(object: T): T {
-  return { ...object, metadata: trimMetadata(object.metadata) };
-}
-
-function trimMetadata(metadata: KubernetesObject['metadata']): KubernetesObject['metadata'] {
-  const { managedFields: _, ...kept } = metadata;
-  return kept;
+/** The key of the WalStorage that a label names: a pod's, or a claim's. */
+function storageKeyOf({ metadata }: KubernetesObject): string | undefined {
+  const name = metadata.labels?.[storageLabel];
+  return name === undefined ? undefined : `${metadata.namespace}/${name}`;
 }

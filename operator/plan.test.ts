@@ -1,86 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PodStatus, PodUrlStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import type { PodUrlStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { parse } from '../sidecar/config/parse.ts';
-import { configKey, type DesiredObject, ownedName } from './desired.ts';
-import type { Condition, Pod, PodVolume, WalStorage } from './kubernetes.ts';
+import { configKey, ownedName } from './desired.ts';
+import type { Condition, Pod } from './kubernetes.ts';
+import { carriedOut, condition, entryOf, observe, podOf, spec, storageOf } from './plan.fixture.ts';
 import { type Observed, type Plan, plan } from './plan.ts';
-
-const spec: WalStorageSpec = {
-  volumes: [
-    { name: 'nvme1', mountPath: '/mnt/nvme1', claimTemplate: { resources: { requests: { storage: '20Gi' } } } },
-    { name: 'nvme2', mountPath: '/mnt/nvme2', claimTemplate: { resources: { requests: { storage: '20Gi' } } } },
-  ],
-  wal: { urls: [{ url: 'file:///mnt/nvme1/wal' }, { url: 'file:///mnt/nvme2/wal' }] },
-};
-
-function storageOf(more: Partial<WalStorage> = {}): WalStorage {
-  const metadata = {
-    name: 'orders',
-    namespace: 'default',
-    uid: 'storage-uid',
-    resourceVersion: '100',
-    generation: 3,
-  };
-  return { metadata, spec, ...more };
-}
-
-interface PodOptions {
-  readonly ready?: boolean;
-  readonly phase?: string;
-  readonly account?: string;
-  readonly uid?: string;
-  readonly volumes?: readonly PodVolume[];
-}
-
-function podOf(
-  name: string,
-  { ready, phase, account = 'db', uid = `uid-${name}`, volumes = [] }: PodOptions = {},
-): Pod {
-  const conditions = ready === undefined ? [] : [{ type: 'Ready', status: ready ? 'True' : 'False' }];
-  return {
-    metadata: {
-      name,
-      namespace: 'default',
-      uid,
-      resourceVersion: '5',
-      labels: { 'wal.proximadb.io/storage': 'orders' },
-    },
-    spec: { serviceAccountName: account, volumes },
-    status: { conditions, ...(phase === undefined ? {} : { phase }) },
-  };
-}
-
-function entryOf(name: string, more: Partial<PodStatus> = {}): PodStatus {
-  const urls = [
-    { url: 'file:///mnt/nvme1/wal', state: 'Available' as const, collections: 6, files: 6, bytes: 1_500_000 },
-    { url: 'file:///mnt/nvme2/wal', state: 'Available' as const, collections: 5, files: 5, bytes: 1_678_106 },
-  ];
-  return { name, uid: `uid-${name}`, ready: true, collections: 11, bytes: 3_178_106, urls, ...more };
-}
-
-function observe(more: Partial<Observed> = {}): Observed {
-  const now = new Date('2026-11-22T10:00:00.500Z');
-  return { storage: storageOf(), pods: [], live: {}, refusal: undefined, operatorVersion: '1.2.3', now, ...more };
-}
-
-function stored({ metadata, ...content }: DesiredObject): object {
-  return { ...content, metadata: { ...metadata, uid: 'made-uid', resourceVersion: '200' } };
-}
-
-/** What would be observed after a plan was carried out. */
-function carriedOut(observed: Observed, { objects, status }: Plan): Observed {
-  const live = { ...observed.live };
-  for (const { slot, object } of objects) Object.assign(live, { [slot]: stored(object) });
-  const written = { ...observed.storage.status, ...status };
-  return { ...observed, live, storage: { ...observed.storage, status: written } };
-}
-
-function condition(planned: Plan, type: string): Condition {
-  const found = planned.status?.conditions.find((one) => one.type === type);
-  assert.ok(found, `no condition ${type}`);
-  return found;
-}
 
 function renderedText(planned: Plan): string {
   const configMap = planned.objects.find(({ slot }) => slot === 'configMap');
@@ -123,6 +48,18 @@ test('O1 a new WalStorage gets a ConfigMap, a Role and a RoleBinding that it own
   assert.equal(planned.status?.configMap, 'orders-walstorage');
 });
 
+const nothing: Plan = {
+  objects: [],
+  claims: [],
+  nudges: [],
+  eviction: undefined,
+  prunes: [],
+  status: undefined,
+  occurrences: [],
+  rolloutMemory: undefined,
+  againMs: undefined,
+};
+
 test('R8 a plan that was carried out leaves nothing to do', () => {
   const entries = [entryOf('db-0'), entryOf('db-1', { ready: false })];
   const cases: Partial<Observed>[] = [
@@ -137,7 +74,7 @@ test('R8 a plan that was carried out leaves nothing to do', () => {
     assert.ok(first.status !== undefined);
     const later = new Date(observed.now.getTime() + 60_000);
     const second = plan({ ...carriedOut(observed, first), now: later });
-    assert.deepEqual(second, { objects: [], prunes: [], status: undefined, againMs: undefined });
+    assert.deepEqual(second, nothing);
   }
 });
 

@@ -9,11 +9,23 @@
  * | of our name, but not ours | nothing; `NameTaken`, and looked at again later |
  * | a spec that a sidecar would refuse | the ConfigMap stays as it is; `SpecInvalid` |
  * | a URL left the spec while pods hold collections on it (O7) | it stays rendered; `UrlInUse` |
+ * | claims of its pods that are missing or too small | `claims.ts` |
+ * | sidecars that report an older configuration | `nudges.ts` |
+ * | pods that were made from an older spec | `rollout.ts` |
  * | an entry, or a field manager, of a pod that is gone | prune |
  * | the status differs from what follows from all this | write it |
  */
 import { isDeepStrictEqual } from 'node:util';
+import { restartHash } from '../sidecar/config/changes.ts';
 import { hashOf } from '../sidecar/config/hash.ts';
+import {
+  type ClaimAction,
+  type ClaimProblem,
+  claimActions,
+  type LiveClaims,
+  takenClaims,
+  wantedClaims,
+} from './claims.ts';
 import {
   configKey,
   desiredObjects,
@@ -24,8 +36,11 @@ import {
   ownedName,
   type Wanted,
 } from './desired.ts';
+import { type Occurrence, transitionsOf } from './events.ts';
 import type { ConfigMap, KubernetesObject, Pod, WalStorage } from './kubernetes.ts';
+import { type NudgeAction, nudgesOf } from './nudges.ts';
 import { placedUrls, type RenderOutcome, type RetainedUrl, readUrls, renderSpec } from './rendering.ts';
+import { type EvictAction, type RolloutMemory, rolloutOf } from './rollout.ts';
 import { type Obstacle, type OperatorStatus, statusOf } from './status.ts';
 import { type ReportingPod, reportingPods, usedUrls } from './usage.ts';
 
@@ -36,6 +51,12 @@ export interface Observed {
   readonly live: LiveObjects;
   /** What the API server last said when it refused one of our objects for good; a sentence. */
   readonly refusal: string | undefined;
+  /** Of the names that its pods mount. */
+  readonly claims: LiveClaims;
+  /** Claims that the API server has just refused. */
+  readonly refusedClaims: readonly ClaimProblem[];
+  /** What the plan before knew of a rollout. */
+  readonly rolloutMemory: RolloutMemory | undefined;
   readonly operatorVersion: string;
   readonly now: Date;
 }
@@ -56,9 +77,15 @@ export interface PruneAction {
 
 export interface Plan {
   readonly objects: readonly ObjectAction[];
+  readonly claims: readonly ClaimAction[];
+  readonly nudges: readonly NudgeAction[];
+  readonly eviction: EvictAction | undefined;
   readonly prunes: readonly PruneAction[];
   /** Undefined: it is as it should be. */
   readonly status: OperatorStatus | undefined;
+  /** What the status tells anew. */
+  readonly occurrences: readonly Occurrence[];
+  readonly rolloutMemory: RolloutMemory | undefined;
   /** Look again after so long, for what no watch tells of. */
   readonly againMs: number | undefined;
 }
@@ -78,21 +105,48 @@ export function plan(observed: Observed): Plan {
   const taken = desired.flatMap((wanted) => takenBy(wanted, live[wanted.slot], storage) ?? []);
   const obstacle = obstacleOf(taken, outcome, retained, refusal);
   const isInForce = rendering !== undefined && (obstacle === undefined || obstacle.reason === 'UrlInUse');
+  const configHash = isInForce ? rendering.hash : liveHash(live.configMap, storage);
+  const wanted = wantedClaims(storage, observed.pods);
+  const takenNames = takenClaims(storage, wanted, observed.claims);
+  const rollout = rolloutOf({
+    storage,
+    pods: reporting,
+    restartHash: restartHash(storage.spec),
+    configHash,
+    isInForce: obstacle === undefined,
+    memory: observed.rolloutMemory,
+    now: observed.now,
+  });
+  const nudges = nudgesOf(reporting, configHash, observed.now);
   const status = statusOf({
     storage,
     pods: reporting,
     urls: placedUrls(storage.spec, retained),
     configMapName: ownedName(storage),
-    configHash: isInForce ? rendering.hash : liveHash(live.configMap, storage),
+    configHash,
     obstacle,
+    claimProblems: [...takenNames, ...observed.refusedClaims],
+    rollout,
     now: observed.now,
   });
+  const isDone = isWritten(storage, status);
   return {
-    objects: refusal === undefined ? desired.flatMap((wanted) => objectAction(wanted, live[wanted.slot], storage)) : [],
+    objects: refusal === undefined ? desired.flatMap((object) => objectAction(object, live[object.slot], storage)) : [],
+    claims: claimActions(storage, wanted, observed.claims, observed.refusedClaims),
+    nudges: nudges.actions,
+    eviction: rollout.eviction,
     prunes: prunesOf(storage, reporting),
-    status: isWritten(storage, status) ? undefined : status,
-    againMs: taken.length > 0 ? takenAgainMs : undefined,
+    status: isDone ? undefined : status,
+    occurrences: isDone ? [] : transitionsOf(storage.status?.conditions, status.conditions),
+    rolloutMemory: rollout.memory,
+    againMs: soonest(taken.length + takenNames.length > 0 ? takenAgainMs : undefined, nudges.againMs, rollout.againMs),
   };
+}
+
+/** The least of those that are set. */
+export function soonest(...timesMs: readonly (number | undefined)[]): number | undefined {
+  const set = timesMs.filter((ms) => ms !== undefined);
+  return set.length === 0 ? undefined : Math.min(...set);
 }
 
 /** URLs of the live ConfigMap that left the spec while pods hold collections under them (O7). */

@@ -5,15 +5,23 @@
  * |---|---|---|
  * | ConfigRendered | `Rendered` | `NameTaken`, `SpecInvalid`, `UrlInUse`, `ApplyRefused` |
  * | Ready (O8) | `NoPods`, `AllPodsReady` | as ConfigRendered, or `PodsNotReady` |
- * | Degraded | `UrlsNotAvailable` | `AllUrlsWork` |
+ * | Degraded | the first of `problems.ts` | `AllUrlsWork` |
  * | DurabilityLimited | `VolatileVolumes`, `SyncMode` | `Durable` |
+ *
+ * Ready is looked at first: it says what is waited for, and names shortly what keeps a pod from being ready; Degraded
+ * says what to do about it. While all pods are ready, Ready says which of them have to be replaced to be as the spec wants
+ * (O6), and which URLs are Pending until then (O5).
  *
  * A condition's time moves only when its status does.
  */
 import type { StatusCondition, Volume, WalStorageStatus } from '../crds/walstorage.generated.ts';
+import type { ClaimProblem } from './claims.ts';
 import { type Pod, storageLabel, type WalStorage } from './kubernetes.ts';
+import { degraded, lacksSidecar } from './problems.ts';
 import { humanSize } from './quantity.ts';
 import { type PlacedUrl, volumeOf } from './rendering.ts';
+import type { Rollout } from './rollout.ts';
+import { counted, list } from './sentence.ts';
 import { type ReportingPod, sum, urlTotals } from './usage.ts';
 
 export type OperatorStatus = Required<Omit<WalStorageStatus, 'pods'>>;
@@ -32,13 +40,12 @@ export interface StatusInput {
   /** Of the newest rendered configuration; empty while there is none. */
   readonly configHash: string;
   readonly obstacle: Obstacle | undefined;
+  readonly claimProblems: readonly ClaimProblem[];
+  readonly rollout: Rollout;
   readonly now: Date;
 }
 
 type Judgement = Pick<StatusCondition, 'status' | 'reason' | 'message'>;
-
-/** How many names a message lists before it only counts. */
-const namesShown = 5;
 
 /** The status of a WalStorage, from what its pods report and what became of its spec. */
 export function statusOf(input: StatusInput): OperatorStatus {
@@ -62,11 +69,12 @@ export function statusOf(input: StatusInput): OperatorStatus {
 }
 
 function conditionsOf(input: StatusInput): StatusCondition[] {
-  const { storage, pods, obstacle, now } = input;
+  const { storage, pods, obstacle, claimProblems, now } = input;
+  const { spec } = storage;
   const judgements: Readonly<Record<string, Judgement>> = {
-    Ready: readiness(storage.metadata.name, pods, obstacle),
+    Ready: readiness(input),
     ConfigRendered: rendered(input.configMapName, obstacle),
-    Degraded: degraded(pods),
+    Degraded: degraded({ spec, pods, claimProblems, rolloutStuck: input.rollout.stuck }),
     DurabilityLimited: durabilityLimited(storage, pods),
   };
   return Object.entries(judgements).map(([type, judgement]) => {
@@ -83,49 +91,77 @@ function conditionsOf(input: StatusInput): StatusCondition[] {
   });
 }
 
-function readiness(name: string, pods: readonly ReportingPod[], obstacle: Obstacle | undefined): Judgement {
+function readiness({ storage, pods, obstacle, claimProblems, rollout }: StatusInput): Judgement {
   if (obstacle !== undefined) return { status: 'False', ...obstacle };
   if (pods.length === 0) {
     const message =
-      `No pod asks for this storage. Set the label ${storageLabel}: ${name} on the pod template ` +
+      `No pod asks for this storage. Set the label ${storageLabel}: ${storage.metadata.name} on the pod template ` +
       '(spec.template.metadata.labels) of your StatefulSet, in this namespace.';
     return { status: 'True', reason: 'NoPods', message };
   }
   const waiting = pods.filter((pod) => !pod.ready);
+  const sentences = [...replacements(storage, rollout), ...pendingUrls(pods)];
+  const ready = `${pods.length - waiting.length} of ${counted(pods.length, 'pod')} ready`;
   if (waiting.length === 0) {
-    return { status: 'True', reason: 'AllPodsReady', message: `${pods.length} of ${count(pods.length, 'pod')} ready.` };
+    return { status: 'True', reason: 'AllPodsReady', message: [`${ready}.`, ...sentences].join(' ') };
   }
-  const names = waiting.map(({ pod, entry }) => `${pod.metadata.name} (${whyNotReady(entry)})`);
-  const message = `${pods.length - waiting.length} of ${count(pods.length, 'pod')} ready; waiting for ${list(names)}.`;
+  const unclaimed = new Map(
+    claimProblems.flatMap(({ isMissing, podName, claimName }) => (isMissing ? [[podName, claimName]] : [])),
+  );
+  const names = waiting.map((pod) => `${pod.pod.metadata.name} (${whyNotReady(pod, unclaimed)})`);
+  const message = [`${ready}; waiting for ${list(names)}.`, ...sentences].join(' ');
   return { status: 'False', reason: 'PodsNotReady', message };
 }
 
-function whyNotReady(entry: ReportingPod['entry']): string {
+/** @param unclaimed by pod, a claim that could not be made for it */
+function whyNotReady(reporting: ReportingPod, unclaimed: ReadonlyMap<string | undefined, string | undefined>): string {
+  const { pod, entry } = reporting;
+  const claim = unclaimed.get(pod.metadata.name);
+  if (claim !== undefined) return `its claim ${claim} is refused, see Degraded`;
+  if (lacksSidecar(reporting)) return 'it has no sidecar, see Degraded';
   if (entry === undefined) return 'its sidecar has not reported yet';
   return entry.ready === true ? 'the pod is not Ready' : 'its sidecar is not ready';
+}
+
+/** Which pods are of an older spec, and how they become new. */
+function replacements({ spec }: WalStorage, { outdated, left }: Rollout): string[] {
+  if (outdated.length === 0) return [];
+  if (spec.rollout !== 'Restart') {
+    return [`${runOlder(outdated.length)}: ${namesOf(outdated)}. Delete them one at a time, or set rollout: Restart.`];
+  }
+  const evicted = outdated.filter((pod) => !left.includes(pod));
+  const sentences: string[] = [];
+  if (evicted.length > 0)
+    sentences.push(`${runOlder(evicted.length)} and will be replaced one at a time: ${namesOf(evicted)}.`);
+  if (left.length > 0) {
+    const why = 'rollout: Restart replaces only pods of a StatefulSet or Deployment; replace them yourself';
+    sentences.push(`${runOlder(left.length)}: ${namesOf(left)}; ${why}.`);
+  }
+  return sentences;
+}
+
+function namesOf(pods: readonly ReportingPod[]): string {
+  return list(pods.map(({ pod }) => pod.metadata.name));
+}
+
+function runOlder(number: number): string {
+  return `${counted(number, 'pod')} ${number === 1 ? 'runs' : 'run'} with an older spec`;
+}
+
+/** The URLs that are not mounted in running pods (O5). */
+function pendingUrls(pods: readonly ReportingPod[]): string[] {
+  const pending = pods.flatMap(({ pod, entry }) =>
+    (entry?.urls ?? []).flatMap(({ url, state }) => (state === 'Pending' ? { url, name: pod.metadata.name } : [])),
+  );
+  return [...Map.groupBy(pending, ({ url }) => url)].map(([url, found]) => {
+    const names = list(found.map(({ name }) => name));
+    return `${url} is not used yet (Pending) by ${counted(found.length, 'pod')}, until replaced: ${names}.`;
+  });
 }
 
 function rendered(configMapName: string, obstacle: Obstacle | undefined): Judgement {
   if (obstacle !== undefined) return { status: 'False', ...obstacle };
   return { status: 'True', reason: 'Rendered', message: `ConfigMap ${configMapName} holds the configuration.` };
-}
-
-/** Pending is no fault (the pod takes the URL when it is replaced), nor is Recovering. */
-const faultyStates: ReadonlySet<string> = new Set(['Stalled', 'Full', 'Unavailable', 'Missing', 'Fenced']);
-
-function degraded(pods: readonly ReportingPod[]): Judgement {
-  const faults = pods.flatMap(({ pod, entry }) =>
-    (entry?.urls ?? [])
-      .filter(({ state }) => faultyStates.has(state))
-      .map(({ url, state, reason }) => {
-        const why = reason === undefined || reason === '' ? '' : ` (${reason})`;
-        return `${url} in pod ${pod.metadata.name} is ${state}${why}`;
-      }),
-  );
-  if (faults.length === 0) {
-    return { status: 'False', reason: 'AllUrlsWork', message: 'No pod reports a URL that fails.' };
-  }
-  return { status: 'True', reason: 'UrlsNotAvailable', message: `${list(faults)}.` };
 }
 
 function durabilityLimited(storage: WalStorage, pods: readonly ReportingPod[]): Judgement {
@@ -176,13 +212,4 @@ function fateOf(volume: Volume, pods: readonly Pod[]): string | undefined {
   const sources = pods.flatMap(({ spec }) => spec.volumes?.filter((source) => source.name === name) ?? []);
   if (sources.some(({ emptyDir, ephemeral }) => emptyDir !== undefined || ephemeral !== undefined)) return diesWithPod;
   return sources.some(({ hostPath }) => hostPath !== undefined) ? diesWithNode : undefined;
-}
-
-function count(number: number, noun: string): string {
-  return `${number} ${noun}${number === 1 ? '' : 's'}`;
-}
-
-function list(names: readonly string[]): string {
-  const more = names.length - namesShown;
-  return names.slice(0, namesShown).join(', ') + (more > 0 ? `, and ${more} more` : '');
 }

@@ -353,7 +353,8 @@ test('a right that the operator lacks is named in the conditions; once granted, 
   };
   const ours = rule('wal.proximadb.io', ['walstorages', 'walstorages/status']);
   const readRbac = rule('rbac.authorization.k8s.io', ['roles', 'rolebindings'], ['list', 'watch']);
-  await grant(ours, rule('', ['configmaps', 'pods']), readRbac);
+  const core = rule('', ['configmaps', 'pods', 'persistentvolumeclaims']);
+  await grant(ours, core, readRbac);
   const token = await plane.createServiceAccountToken(namespace.name, 'db');
   operatorFor(t, namespace, { token });
   await namespace.applyStorage('orders', example.spec);
@@ -363,7 +364,7 @@ test('a right that the operator lacks is named in the conditions; once granted, 
     /Role orders-walstorage was refused by the API server: .*cannot patch resource "roles"/,
   );
   assert.match(refused.status?.configHash ?? '', /^[0-9a-f]{64}$/, 'the ConfigMap could be made');
-  await grant(ours, rule('', ['configmaps', 'pods']), rule('rbac.authorization.k8s.io', ['roles', 'rolebindings']));
+  await grant(ours, core, rule('rbac.authorization.k8s.io', ['roles', 'rolebindings']));
   await namespace.status('orders', 'granted', isReadyFor('NoPods'));
 });
 
@@ -399,10 +400,13 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       assert.equal(response.status, 200);
       assert.match(await response.text(), /^\{"status":"ok","checks":\[\{"name":/);
     }
-    const metrics = await (await fetch(`http://${address}/metrics`)).text();
-    const names = metrics.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+    const names = await eventually('nothing waits any more', async () => {
+      const metrics = await (await fetch(`http://${address}/metrics`)).text();
+      const lines = metrics.split('\n').filter((line) => line !== '' && !line.startsWith('#'));
+      return lines.includes('proximadb_wal_operator_queue_depth 0') ? lines : undefined;
+    });
     assert.ok(names.every((name) => name.startsWith('proximadb_wal_')));
-    for (const name of ['queue_depth 0', 'reconcile_duration_seconds_count', 'watch_lists_total{path=']) {
+    for (const name of ['reconcile_duration_seconds_count', 'watch_lists_total{path=']) {
       assert.ok(
         names.some((line) => line.startsWith(`proximadb_wal_operator_${name}`)),
         name,

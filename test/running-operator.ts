@@ -9,9 +9,12 @@ import { KubeConfig } from '@kubernetes/client-node';
 import pino from 'pino';
 import type { PodStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { ApiClient, ApiError } from '../operator/client.ts';
+import { sidecarName } from '../operator/injection/names.ts';
 import {
   apiVersion,
+  asList,
   asObject,
+  collectionPath,
   type KubernetesObject,
   objectPath,
   type Pod,
@@ -60,6 +63,8 @@ export interface OperatorRunOptions {
   readonly token?: string;
   /** Through a proxy, for example. */
   readonly server?: string;
+  /** Its wall clock. */
+  readonly now?: () => Date;
 }
 
 /** An operator that runs until `stop`. */
@@ -69,15 +74,17 @@ export class RunningOperator {
   readonly #stop = new AbortController();
   readonly #ended: Promise<unknown>;
 
-  constructor(plane: ControlPlane, { namespaces, token, server }: OperatorRunOptions) {
+  constructor(plane: ControlPlane, { namespaces, token, server, now }: OperatorRunOptions) {
     this.client = new WatchedClient(configOf(plane, server, token), 'walstorage-operator/test');
     const logger = pino({ level: process.env['WALSTORAGE_TEST_LOG'] ?? 'silent' });
     this.operator = new Operator({
       client: this.client,
       namespaces,
       version: '1.2.3',
+      instance: 'test',
       logger,
       timings: { backoff: { firstMs: 50, maxMs: 1_000 }, watchSeconds: 300 },
+      ...(now === undefined ? {} : { now }),
     });
     const { signal } = this.#stop;
     this.#ended = Promise.all([this.operator.watch(signal), this.operator.work(signal)]);
@@ -165,6 +172,29 @@ export class Proxy {
   }
 }
 
+export interface LabelledPodOptions {
+  readonly annotations?: Readonly<Record<string, string>>;
+  /** The claims that it mounts, by volume. */
+  readonly claims?: Readonly<Record<string, string>>;
+  readonly hasSidecar?: boolean;
+}
+
+/** Of a pod as the webhook leaves it. */
+export function podSpec({ claims = {}, hasSidecar = true }: LabelledPodOptions): object {
+  const volumes = Object.entries(claims).map(([volume, claimName]) => ({
+    name: `walstorage-data-${volume}`,
+    persistentVolumeClaim: { claimName },
+  }));
+  const sidecar = { name: sidecarName, image: 'walstorage.invalid/walstorage', restartPolicy: 'Always' };
+  return {
+    serviceAccountName: 'db',
+    terminationGracePeriodSeconds: 0,
+    initContainers: hasSidecar ? [sidecar] : [],
+    containers: [{ name: 'db', image: 'db.invalid/db' }],
+    volumes,
+  };
+}
+
 /** The API in one namespace, as users and sidecars use it. */
 export class Namespace {
   readonly name: string;
@@ -225,15 +255,24 @@ export class Namespace {
   }
 
   /** A pod with the label, which stays Pending: there is no node. */
-  async createPod(name: string, storageName: string): Promise<Pod> {
-    const metadata = { name, namespace: this.name, labels: { [storageLabel]: storageName } };
-    const spec = {
-      serviceAccountName: 'db',
-      terminationGracePeriodSeconds: 0,
-      containers: [{ name: 'db', image: 'db.invalid/db' }],
-    };
-    const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec };
+  async createPod(name: string, storageName: string, options: LabelledPodOptions = {}): Promise<Pod> {
+    const { annotations = {}, claims = {} } = options;
+    const metadata = { name, namespace: this.name, labels: { [storageLabel]: storageName }, annotations };
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata, spec: podSpec({ ...options, claims }) };
     return asObject(await this.#client.apply(objectPath(pods, this.name, name), 'user', pod, this.#signal));
+  }
+
+  /** The objects of a resource. */
+  async list<T extends KubernetesObject>(resource: Resource): Promise<readonly T[]> {
+    return asList<T>(await this.#client.get(collectionPath(resource, this.name), {}, this.#signal)).items;
+  }
+
+  /** Writes a pod's status as its kubelet does: Running, and Ready or not. */
+  async setReady({ metadata: { name, uid } }: Pod, isReady = true): Promise<void> {
+    const conditions = [{ type: 'Ready', status: isReady ? 'True' : 'False' }];
+    const metadata = { name, namespace: this.name, uid };
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata, status: { phase: 'Running', conditions } };
+    await this.#client.apply(objectPath(pods, this.name, name, 'status'), 'kubelet', pod, this.#signal);
   }
 
   async delete(kind: string, name: string): Promise<void> {

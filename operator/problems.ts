@@ -1,0 +1,134 @@
+/**
+ * What is wrong with the pods of a WalStorage: the condition Degraded. A list of checks, the most urgent first; its
+ * reason is that of the first one that finds something, its message has a sentence of each. Pure.
+ *
+ * | reason | what | the user |
+ * |---|---|---|
+ * | `SidecarMissing` | pods without our container: older than the webhook, or than their label | deletes them |
+ * | `NameTaken` | a claim's name bears another's claim | deletes it |
+ * | `ClaimRefused` | the API server refuses to make a claim, or to grow one: a quota, the storage class | what the message says |
+ * | `UrlsShared` | pods whose URL is one and the same directory | writes `${POD_NAME}` into it |
+ * | `UrlsNotAvailable` | URLs that fail in a pod | what the sidecar says |
+ * | `RolloutStuck` | `rollout: Restart` has moved nothing for 10 minutes | what the message says |
+ */
+import type { StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import { components } from '../sidecar/assignment/assignment.ts';
+import type { ClaimProblem } from './claims.ts';
+import { sidecarName } from './injection/names.ts';
+import type { Pod } from './kubernetes.ts';
+import { volumeOf } from './rendering.ts';
+import { counted, list } from './sentence.ts';
+import type { ReportingPod } from './usage.ts';
+
+export interface ProblemInput {
+  readonly spec: WalStorageSpec;
+  readonly pods: readonly ReportingPod[];
+  readonly claimProblems: readonly ClaimProblem[];
+  /** Why a rollout doesn't move; a sentence. */
+  readonly rolloutStuck: string | undefined;
+}
+
+interface Problem {
+  readonly reason: string;
+  readonly message: string;
+}
+
+const checks: readonly ((input: ProblemInput) => Problem | undefined)[] = [
+  sidecarMissing,
+  (input) => claimProblem(input, 'NameTaken'),
+  (input) => claimProblem(input, 'ClaimRefused'),
+  urlsShared,
+  urlsNotAvailable,
+  rolloutStuck,
+];
+
+/** The condition Degraded. */
+export function degraded(input: ProblemInput): Pick<StatusCondition, 'status' | 'reason' | 'message'> {
+  const problems = checks.flatMap((check) => check(input) ?? []);
+  const [first] = problems;
+  if (first === undefined) {
+    return { status: 'False', reason: 'AllUrlsWork', message: 'No pod reports a URL that fails.' };
+  }
+  return { status: 'True', reason: first.reason, message: problems.map(({ message }) => message).join(' ') };
+}
+
+/** Whether a pod lacks the sidecar. One that reports has it, however it came by it. */
+export function lacksSidecar({ pod, entry }: ReportingPod): boolean {
+  return (
+    entry === undefined &&
+    pod.metadata.deletionTimestamp === undefined &&
+    pod.spec.initContainers?.some(({ name }) => name === sidecarName) !== true
+  );
+}
+
+function sidecarMissing({ pods }: ProblemInput): Problem | undefined {
+  const without = pods.filter(lacksSidecar).map(({ pod }) => pod.metadata.name);
+  if (without.length === 0) return undefined;
+  const message =
+    `${counted(without.length, 'pod')} without the sidecar: ${list(without)}. Made before the operator's webhook was ` +
+    "there, or before the label was on the pod's template: delete them, so that they are made anew with it.";
+  return { reason: 'SidecarMissing', message };
+}
+
+/** The first problem of a kind in full; the others are like it, and only named. */
+function claimProblem({ claimProblems }: ProblemInput, reason: ClaimProblem['reason']): Problem | undefined {
+  const [first, ...others] = claimProblems.filter((problem) => problem.reason === reason);
+  if (first === undefined) return undefined;
+  const names = others.map(({ claimName }) => claimName);
+  const more = others.length === 0 ? '' : ` The same holds for ${list(names)}.`;
+  return { reason, message: `${first.message}${more}` };
+}
+
+/**
+ * Pods whose podVolume is one volume: each would write where the other does. Other volumes cannot be shared: their URLs
+ * get the pod's name.
+ */
+function urlsShared({ spec, pods }: ProblemInput): Problem | undefined {
+  const urls = components.flatMap((component) => spec[component]?.urls ?? []).map(({ url }) => url);
+  const faults = urls.flatMap((url) => {
+    const podVolume = volumeOf(url, spec.volumes ?? [])?.podVolume;
+    if (podVolume === undefined || url.includes('${POD_NAME}')) return [];
+    return sharersOf(podVolume.name, pods).map(
+      (names) => `${url} is one and the same directory in pods ${list(names)}`,
+    );
+  });
+  if (faults.length === 0) return undefined;
+  const remedy = 'Write ${POD_NAME} into the URL, or give each pod a volume of its own (volumeClaimTemplates).';
+  return { reason: 'UrlsShared', message: `${list(faults)}. ${remedy}` };
+}
+
+/** The pods that have the same storage under their volume of this name, group by group. */
+function sharersOf(volumeName: string, pods: readonly ReportingPod[]): string[][] {
+  const groups = Map.groupBy(pods, ({ pod }) => placeOf(pod, volumeName));
+  return [...groups].flatMap(([place, group]) =>
+    place === undefined || group.length < 2 ? [] : [group.map(({ pod }) => pod.metadata.name)],
+  );
+}
+
+/** What lies under a pod's volume, where several pods may see the same. */
+function placeOf({ metadata, spec }: Pod, volumeName: string): string | undefined {
+  if (metadata.deletionTimestamp !== undefined) return undefined;
+  const source = spec.volumes?.find(({ name }) => name === volumeName);
+  if (source?.persistentVolumeClaim !== undefined) return `claim ${source.persistentVolumeClaim.claimName}`;
+  if (source?.hostPath === undefined || spec.nodeName === undefined) return undefined;
+  return `node ${spec.nodeName} ${source.hostPath.path ?? ''}`;
+}
+
+/** Pending is no fault (the pod takes the URL when it is replaced), nor is Recovering. */
+const faultyStates: ReadonlySet<string> = new Set(['Stalled', 'Full', 'Unavailable', 'Missing', 'Fenced']);
+
+function urlsNotAvailable({ pods }: ProblemInput): Problem | undefined {
+  const faults = pods.flatMap(({ pod, entry }) =>
+    (entry?.urls ?? [])
+      .filter(({ state }) => faultyStates.has(state))
+      .map(({ url, state, reason }) => {
+        const why = reason === undefined || reason === '' ? '' : ` (${reason})`;
+        return `${url} in pod ${pod.metadata.name} is ${state}${why}`;
+      }),
+  );
+  return faults.length === 0 ? undefined : { reason: 'UrlsNotAvailable', message: `${list(faults)}.` };
+}
+
+function rolloutStuck({ rolloutStuck: message }: ProblemInput): Problem | undefined {
+  return message === undefined ? undefined : { reason: 'RolloutStuck', message };
+}
