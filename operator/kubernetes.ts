@@ -52,7 +52,7 @@ export interface Condition {
 export interface PodVolume {
   readonly name: string;
   readonly emptyDir?: object;
-  readonly hostPath?: { readonly path?: string };
+  readonly hostPath?: object;
   readonly ephemeral?: object;
   readonly persistentVolumeClaim?: { readonly claimName: string };
 }
@@ -60,7 +60,6 @@ export interface PodVolume {
 export interface Pod extends KubernetesObject {
   readonly spec: {
     readonly serviceAccountName?: string;
-    readonly nodeName?: string;
     readonly volumes?: readonly PodVolume[];
     readonly initContainers?: readonly { readonly name: string }[];
   };

@@ -35,14 +35,13 @@ export interface PodOptions {
   readonly owner?: string | null;
   readonly hasSidecar?: boolean;
   readonly isBeingDeleted?: boolean;
-  readonly nodeName?: string;
   /** When the operator last wrote the pod. */
   readonly nudgedAt?: Date;
 }
 
 /** A pod of the StatefulSet `db`, with the sidecar. */
 export function podOf(name: string, options: PodOptions = {}): Pod {
-  const { ready, phase, account = 'db', uid = `uid-${name}`, volumes = [], annotations = {}, nodeName } = options;
+  const { ready, phase, account = 'db', uid = `uid-${name}`, volumes = [], annotations = {} } = options;
   const { owner = 'StatefulSet', hasSidecar = true, isBeingDeleted = false, nudgedAt } = options;
   const conditions = ready === undefined ? [] : [{ type: 'Ready', status: ready ? 'True' : 'False' }];
   const controller = {
@@ -68,7 +67,6 @@ export function podOf(name: string, options: PodOptions = {}): Pod {
       serviceAccountName: account,
       volumes,
       initContainers: hasSidecar ? [{ name: 'walstorage' }] : [],
-      ...(nodeName === undefined ? {} : { nodeName }),
     },
     status: { conditions, ...(phase === undefined ? {} : { phase }) },
   };

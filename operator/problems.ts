@@ -7,21 +7,20 @@
  * | `SidecarMissing` | pods without our container: older than the webhook, or than their label | deletes them |
  * | `NameTaken` | a claim's name bears another's claim | deletes it |
  * | `ClaimRefused` | the API server refuses to make a claim, or to grow one: a quota, the storage class | what the message says |
- * | `UrlsShared` | pods whose URL is one and the same directory | writes `${POD_NAME}` into it |
+ * | `UrlsShared` | pods whose URL is one and the same place | writes `${POD_NAME}` into it |
  * | `UrlsNotAvailable` | URLs that fail in a pod | what the sidecar says |
  * | `RolloutStuck` | `rollout: Restart` has moved nothing for 10 minutes | what the message says |
  */
-import type { StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
-import { components } from '../sidecar/assignment/assignment.ts';
+import type { StatusCondition } from '../crds/walstorage.generated.ts';
 import type { ClaimProblem } from './claims.ts';
 import { sidecarName } from './injection/names.ts';
-import type { Pod } from './kubernetes.ts';
-import { volumeOf } from './rendering.ts';
+import type { WalStorage } from './kubernetes.ts';
 import { counted, list } from './sentence.ts';
 import type { ReportingPod } from './usage.ts';
+import { sharedPlaces } from './webhook/shared-places.ts';
 
 export interface ProblemInput {
-  readonly spec: WalStorageSpec;
+  readonly storage: WalStorage;
   readonly pods: readonly ReportingPod[];
   readonly claimProblems: readonly ClaimProblem[];
   /** Why a rollout doesn't move; a sentence. */
@@ -80,38 +79,22 @@ function claimProblem({ claimProblems }: ProblemInput, reason: ClaimProblem['rea
 }
 
 /**
- * Pods whose podVolume is one volume: each would write where the other does. Other volumes cannot be shared: their URLs
- * get the pod's name.
+ * Pods that write to one place: the webhook refuses the second, but two replicas of it may each let one in, and a pod may be
+ * older than the URL.
  */
-function urlsShared({ spec, pods }: ProblemInput): Problem | undefined {
-  const urls = components.flatMap((component) => spec[component]?.urls ?? []).map(({ url }) => url);
-  const faults = urls.flatMap((url) => {
-    const podVolume = volumeOf(url, spec.volumes ?? [])?.podVolume;
-    if (podVolume === undefined || url.includes('${POD_NAME}')) return [];
-    return sharersOf(podVolume.name, pods).map(
-      (names) => `${url} is one and the same directory in pods ${list(names)}`,
-    );
+function urlsShared({ storage, pods }: ProblemInput): Problem | undefined {
+  const places = pods.flatMap(({ pod }) =>
+    pod.metadata.deletionTimestamp === undefined
+      ? sharedPlaces(pod, storage).map(({ key, url }) => ({ key, url, podName: pod.metadata.name }))
+      : [],
+  );
+  const faults = [...Map.groupBy(places, ({ key }) => key).values()].flatMap((sharers) => {
+    const names = [...new Set(sharers.map(({ podName }) => podName))];
+    return names.length < 2 ? [] : [`${sharers[0]?.url} is one and the same place in pods ${list(names)}`];
   });
   if (faults.length === 0) return undefined;
   const remedy = 'Write ${POD_NAME} into the URL, or give each pod a volume of its own (volumeClaimTemplates).';
   return { reason: 'UrlsShared', message: `${list(faults)}. ${remedy}` };
-}
-
-/** The pods that have the same storage under their volume of this name, group by group. */
-function sharersOf(volumeName: string, pods: readonly ReportingPod[]): string[][] {
-  const groups = Map.groupBy(pods, ({ pod }) => placeOf(pod, volumeName));
-  return [...groups].flatMap(([place, group]) =>
-    place === undefined || group.length < 2 ? [] : [group.map(({ pod }) => pod.metadata.name)],
-  );
-}
-
-/** What lies under a pod's volume, where several pods may see the same. */
-function placeOf({ metadata, spec }: Pod, volumeName: string): string | undefined {
-  if (metadata.deletionTimestamp !== undefined) return undefined;
-  const source = spec.volumes?.find(({ name }) => name === volumeName);
-  if (source?.persistentVolumeClaim !== undefined) return `claim ${source.persistentVolumeClaim.claimName}`;
-  if (source?.hostPath === undefined || spec.nodeName === undefined) return undefined;
-  return `node ${spec.nodeName} ${source.hostPath.path ?? ''}`;
 }
 
 /** Pending is no fault (the pod takes the URL when it is replaced), nor is Recovering. */

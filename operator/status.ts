@@ -70,11 +70,10 @@ export function statusOf(input: StatusInput): OperatorStatus {
 
 function conditionsOf(input: StatusInput): StatusCondition[] {
   const { storage, pods, obstacle, claimProblems, now } = input;
-  const { spec } = storage;
   const judgements: Readonly<Record<string, Judgement>> = {
     Ready: readiness(input),
     ConfigRendered: rendered(input.configMapName, obstacle),
-    Degraded: degraded({ spec, pods, claimProblems, rolloutStuck: input.rollout.stuck }),
+    Degraded: degraded({ storage, pods, claimProblems, rolloutStuck: input.rollout.stuck }),
     DurabilityLimited: durabilityLimited(storage, pods),
   };
   return Object.entries(judgements).map(([type, judgement]) => {

@@ -28,7 +28,7 @@ export function trimStorage({ metadata, spec, status }: WalStorage): WalStorage 
 }
 
 export function trimPod({ metadata, spec, status }: Pod): Pod {
-  const { serviceAccountName, nodeName, volumes, initContainers } = spec;
+  const { serviceAccountName, volumes, initContainers } = spec;
   const sidecars = initContainers?.flatMap(({ name }) => (name === sidecarName ? { name } : []));
   const conditions = status?.conditions?.flatMap((condition) =>
     condition.type === 'Ready' ? { type: condition.type, status: condition.status } : [],
@@ -37,7 +37,6 @@ export function trimPod({ metadata, spec, status }: Pod): Pod {
     metadata: trimPodMetadata(metadata),
     spec: {
       ...(serviceAccountName === undefined ? {} : { serviceAccountName }),
-      ...(nodeName === undefined ? {} : { nodeName }),
       ...(volumes === undefined ? {} : { volumes: volumes.map(trimVolume) }),
       ...(sidecars === undefined ? {} : { initContainers: sidecars }),
     },
@@ -74,7 +73,7 @@ function trimVolume({ name, emptyDir, hostPath, ephemeral, persistentVolumeClaim
   return {
     name,
     ...(emptyDir === undefined ? {} : { emptyDir: {} }),
-    ...(hostPath?.path === undefined ? {} : { hostPath: { path: hostPath.path } }),
+    ...(hostPath === undefined ? {} : { hostPath: {} }),
     ...(ephemeral === undefined ? {} : { ephemeral: {} }),
     ...(persistentVolumeClaim === undefined
       ? {}
