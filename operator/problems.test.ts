@@ -36,6 +36,18 @@ test('what a sidecar says of a URL that fails is told word for word; Pending and
   assert.deepEqual([reason, message], ['UrlsNotAvailable', `${url} in pod db-0 is Full (it is Full).`]);
 });
 
+test('ConfigRefused: sidecars that keep the old configuration are named with the reason, once for all of the same', () => {
+  const configError = 'storage.wal_config.wal_urls: "x" is no URL\nstorage.wal_config.sync_mode: "y" is unknown.\n';
+  const entries = ['db-0', 'db-1'].map((name) => entryOf(name, { configError }));
+  const { status, reason, message } = degradedOf([podOf('db-0'), podOf('db-1')], entries);
+  assert.deepEqual([status, reason], ['True', 'ConfigRefused']);
+  assert.equal(
+    message,
+    '2 sidecars refused the newest configuration, and the old one stays in force there. db-0, db-1: ' +
+      'storage.wal_config.wal_urls: "x" is no URL; storage.wal_config.sync_mode: "y" is unknown.',
+  );
+});
+
 const own: WalStorageSpec = {
   volumes: [{ name: 'data', mountPath: '/mnt/data', podVolume: { name: 'shared' } }],
   wal: { urls: [{ url: 'file:///mnt/data/wal' }] },

@@ -8,6 +8,7 @@
  * | `NameTaken` | a claim's name bears another's claim | deletes it |
  * | `ClaimRefused` | the API server refuses to make a claim, or to grow one: a quota, the storage class | what the message says |
  * | `UrlsShared` | pods whose URL is one and the same place | writes `${POD_NAME}` into it |
+ * | `ConfigRefused` | sidecars that keep their old configuration, since they refuse the newest | what the message says |
  * | `UrlsNotAvailable` | URLs that fail in a pod | what the sidecar says |
  * | `RolloutStuck` | `rollout: Restart` has moved nothing for 10 minutes | what the message says |
  */
@@ -37,6 +38,7 @@ const checks: readonly ((input: ProblemInput) => Problem | undefined)[] = [
   (input) => claimProblem(input, 'NameTaken'),
   (input) => claimProblem(input, 'ClaimRefused'),
   urlsShared,
+  configRefused,
   urlsNotAvailable,
   rolloutStuck,
 ];
@@ -95,6 +97,23 @@ function urlsShared({ storage, pods }: ProblemInput): Problem | undefined {
   if (faults.length === 0) return undefined;
   const remedy = 'Write ${POD_NAME} into the URL, or give each pod a volume of its own (volumeClaimTemplates).';
   return { reason: 'UrlsShared', message: `${list(faults)}. ${remedy}` };
+}
+
+/** Different ones are rare, and each may be long. */
+const reasonsShown = 3;
+
+/** Mostly all pods refuse the same file for the same reason. */
+function configRefused({ pods }: ProblemInput): Problem | undefined {
+  const refusing = pods.filter(({ entry }) => (entry?.configError ?? '') !== '');
+  if (refusing.length === 0) return undefined;
+  const whys = [...Map.groupBy(refusing, ({ entry }) => entry?.configError ?? '')].map(([error, group]) => {
+    const names = group.map(({ pod }) => pod.metadata.name);
+    const lines = error.split('\n').map((line) => line.trim().replace(/\.$/, ''));
+    return `${list(names)}: ${lines.filter((line) => line !== '').join('; ')}`;
+  });
+  const whose = counted(refusing.length, 'sidecar');
+  const message = `${whose} refused the newest configuration, and the old one stays in force there. ${whys.slice(0, reasonsShown).join('. ')}.`;
+  return { reason: 'ConfigRefused', message };
 }
 
 /** Pending is no fault (the pod takes the URL when it is replaced), nor is Recovering. */
