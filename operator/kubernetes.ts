@@ -61,7 +61,10 @@ export interface Pod extends KubernetesObject {
   readonly spec: {
     readonly serviceAccountName?: string;
     readonly volumes?: readonly PodVolume[];
-    readonly initContainers?: readonly { readonly name: string }[];
+    readonly initContainers?: readonly {
+      readonly name: string;
+      readonly resources?: { readonly limits?: Readonly<Record<string, number | string>> };
+    }[];
   };
   readonly status?: {
     readonly phase?: string;

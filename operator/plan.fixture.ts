@@ -34,6 +34,8 @@ export interface PodOptions {
   /** Of its controller; null: it has none. */
   readonly owner?: string | null;
   readonly hasSidecar?: boolean;
+  /** The sidecar's limit; what it is given by default if not given. */
+  readonly memory?: string;
   readonly isBeingDeleted?: boolean;
   /** When the operator last wrote the pod. */
   readonly nudgedAt?: Date;
@@ -42,7 +44,7 @@ export interface PodOptions {
 /** A pod of the StatefulSet `db`, with the sidecar. */
 export function podOf(name: string, options: PodOptions = {}): Pod {
   const { ready, phase, account = 'db', uid = `uid-${name}`, volumes = [], annotations = {} } = options;
-  const { owner = 'StatefulSet', hasSidecar = true, isBeingDeleted = false, nudgedAt } = options;
+  const { owner = 'StatefulSet', hasSidecar = true, isBeingDeleted = false, memory = '768Mi', nudgedAt } = options;
   const conditions = ready === undefined ? [] : [{ type: 'Ready', status: ready ? 'True' : 'False' }];
   const controller = {
     apiVersion: owner === 'Job' ? 'batch/v1' : 'apps/v1',
@@ -66,7 +68,7 @@ export function podOf(name: string, options: PodOptions = {}): Pod {
     spec: {
       serviceAccountName: account,
       volumes,
-      initContainers: hasSidecar ? [{ name: 'walstorage' }] : [],
+      initContainers: hasSidecar ? [{ name: 'walstorage', resources: { limits: { memory } } }] : [],
     },
     status: { conditions, ...(phase === undefined ? {} : { phase }) },
   };

@@ -67,6 +67,19 @@ test('O6 if the only pod that is not ready is an outdated one, that one is evict
   assert.equal(victimOf(rolling([older('db-0', { ready: false }), older('db-1'), newer('db-2')])), 'db-0');
 });
 
+test('O6 a threshold that the memory of pods does not hold replaces them, where the limit is ours to choose', () => {
+  const small = (name: string): Pod => newer(name, { memory: '600Mi' });
+  const entries = ['db-0', 'db-1'].map((name) => entryOf(name, { configHash: 'older' }));
+  assert.equal(victimOf(rolling([small('db-0'), small('db-1')], entries)), 'db-1');
+  assert.equal(victimOf(rolling([small('db-0'), newer('db-1')], entries.slice(0, 1))), 'db-0');
+  assert.equal(victimOf(rolling([newer('db-0', { memory: '2Gi' }), newer('db-1')])), undefined);
+  const observed = rolling([small('db-0')], entries.slice(0, 1));
+  const given = { ...observed.storage.spec, sidecar: { resources: { limits: { memory: '600Mi' } } } };
+  const hash = restartHash(given);
+  const pods = [injected('db-0', hash, { memory: '600Mi' })];
+  assert.equal(victimOf({ ...observed, pods, storage: { ...observed.storage, spec: given } }), undefined);
+});
+
 test('O6 OnDelete evicts nobody; Ready says which pods wait, and how to go on', () => {
   const planned = plan(rolling([older('db-0'), newer('db-1'), older('db-2')], [], 'OnDelete'));
   assert.equal(planned.eviction, undefined);

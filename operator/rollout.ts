@@ -1,8 +1,9 @@
 /**
  * Replacing the pods that were made from an older spec (O6). Pure, but for what it remembers, which is handed in and out.
  *
- * A pod is outdated if its annotation `wal.proximadb.io/injected` isn't the hash of the fields that need a restart. A new
- * default image, or a new operator, changes no spec, and so replaces no pod.
+ * A pod is outdated if its annotation `wal.proximadb.io/injected` isn't the hash of the fields that need a restart, or if our
+ * default memory limit has grown with globalFlushThreshold: its sidecar takes no threshold that its memory does not hold.
+ * A new default image, or a new operator, changes no spec, and so replaces no pod.
  *
  * | rollout | outdated pods | planned |
  * |---|---|---|
@@ -17,8 +18,10 @@
  * asked how many they want: nothing about a rollout has to be stored, and a new leader goes on where the old one was.
  */
 import { hashOf } from '../sidecar/config/hash.ts';
-import { injectedAnnotation } from './injection/names.ts';
+import { memoryNeededBytes } from './injection/memory.ts';
+import { injectedAnnotation, sidecarName } from './injection/names.ts';
 import type { OwnerReference, Pod, Resource, WalStorage } from './kubernetes.ts';
+import { quantityBytes } from './quantity.ts';
 import type { ReportingPod } from './usage.ts';
 
 /** A controller of pods, and how many of ours it has that are not on their way out. */
@@ -84,8 +87,8 @@ const ownerResources: ReadonlyMap<string, Resource> = new Map(
 
 /** Which pods are outdated, and what is to be done about it now. */
 export function rolloutOf(input: RolloutInput): Rollout {
-  const { storage, pods, restartHash } = input;
-  const outdated = pods.filter(({ pod }) => isOutdated(pod, restartHash));
+  const { storage, pods } = input;
+  const outdated = pods.filter(({ pod }) => isOutdated(pod, input));
   const left = outdated.filter(({ pod }) => ownerOf(pod) === undefined);
   const replaceable = outdated.filter(({ pod }) => ownerOf(pod) !== undefined);
   if (storage.spec.rollout !== 'Restart' || replaceable.length === 0 || !input.isInForce) {
@@ -108,9 +111,18 @@ export function rolloutOf(input: RolloutInput): Rollout {
 }
 
 /** Whether a pod was injected from another spec. One that bears no such hash was not made by our webhook. */
-function isOutdated({ metadata }: Pod, restartHash: string): boolean {
-  const injected = metadata.annotations?.[injectedAnnotation];
-  return injected !== undefined && injected !== restartHash && metadata.deletionTimestamp === undefined;
+function isOutdated(pod: Pod, { storage, restartHash }: RolloutInput): boolean {
+  const injected = pod.metadata.annotations?.[injectedAnnotation];
+  if (injected === undefined || pod.metadata.deletionTimestamp !== undefined) return false;
+  return injected !== restartHash || lacksMemory(pod, storage);
+}
+
+/** Whether the pod has less memory than it would be given now; a limit that the user gave is a field that needs a restart. */
+function lacksMemory({ spec }: Pod, storage: WalStorage): boolean {
+  const { resources } = spec.initContainers?.find(({ name }) => name === sidecarName) ?? {};
+  const limitBytes = quantityBytes(resources?.limits?.['memory'] ?? '') ?? Number.POSITIVE_INFINITY;
+  const isDefault = storage.spec.sidecar?.resources?.limits?.['memory'] === undefined;
+  return isDefault && limitBytes < memoryNeededBytes(storage);
 }
 
 /** A new leader that finds it stuck doesn't begin to wait anew. */
@@ -137,9 +149,10 @@ interface Choice {
   readonly waitsFor?: string;
 }
 
-function victimOf({ pods, restartHash, configHash }: RolloutInput, replaceable: readonly ReportingPod[]): Choice {
+function victimOf(input: RolloutInput, replaceable: readonly ReportingPod[]): Choice {
+  const { pods, restartHash, configHash } = input;
   const waiting = pods.filter(({ pod, entry, ready }) => {
-    const isNew = pod.metadata.annotations?.[injectedAnnotation] === restartHash;
+    const isNew = pod.metadata.annotations?.[injectedAnnotation] === restartHash && !isOutdated(pod, input);
     return !ready || pod.metadata.deletionTimestamp !== undefined || (isNew && entry?.configHash !== configHash);
   });
   const [first, second] = waiting;

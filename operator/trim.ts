@@ -29,7 +29,11 @@ export function trimStorage({ metadata, spec, status }: WalStorage): WalStorage 
 
 export function trimPod({ metadata, spec, status }: Pod): Pod {
   const { serviceAccountName, volumes, initContainers } = spec;
-  const sidecars = initContainers?.flatMap(({ name }) => (name === sidecarName ? { name } : []));
+  const sidecars = initContainers?.flatMap(({ name, resources }) => {
+    const memory = resources?.limits?.['memory'];
+    if (name !== sidecarName) return [];
+    return memory === undefined ? { name } : { name, resources: { limits: { memory } } };
+  });
   const conditions = status?.conditions?.flatMap((condition) =>
     condition.type === 'Ready' ? { type: condition.type, status: condition.status } : [],
   );
