@@ -5,7 +5,8 @@
  */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { chmod, cp, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -18,11 +19,12 @@ const user = 'walstorage:x:1000:1000:walstorage:/app:/sbin/nologin\n';
 /** Brings Node to a checkout; the image has its own. */
 const nodePackages = /^(node|node-bin-.*)$/;
 /** Packages of types alone. */
-const typePackages = /^@types$/;
+const typePackages = /^(@types|undici-types)$/;
 /** What no program loads. */
-const unreadExtensions = new Set(['.map', '.ts', '.mts', '.cts', '.md', '.markdown', '.c', '.h', '.cc', '.txt']);
-const unreadNames =
-  /^(\.bin|\.package-lock\.json|\.github|docs?|tests?|__tests__|examples?|benchmarks?|CMakeLists\.txt)$/i;
+const unreadExtensions = new Set(['.map', '.ts', '.mts', '.cts', '.md', '.markdown', '.c', '.h', '.cc']);
+const unreadNames = new Set(['.bin', '.package-lock.json', 'CMakeLists.txt']);
+/** Directories at the top of a package that are for its developers. */
+const developersDirectories = /^(\.github|docs?|tests?|__tests__|examples?|benchmarks?)$/;
 const license = /^(licen[cs]e|notice|copying)/i;
 
 const run = promisify(execFile);
@@ -41,7 +43,7 @@ async function assemble(root: string): Promise<void> {
     'etc/group': 'walstorage:x:1000:\n',
     'etc/nsswitch.conf': 'hosts: files dns\n',
     [commandFile]: `#!/${nodeFile}\nimport('/app/dist/sidecar/cli/main.js');\n`,
-    [bomFile]: JSON.stringify(await bom(libraries), null, 1),
+    [bomFile]: JSON.stringify(await bom(root, libraries), null, 1),
   });
   await chmod(join(root, commandFile), 0o755);
 }
@@ -69,11 +71,13 @@ async function writeFiles(root: string, files: Readonly<Record<string, string>>)
 function isLoaded(path: string): boolean {
   const parts = relative('node_modules', path).split('/');
   const name = basename(path);
-  if (parts.length === 1 && (nodePackages.test(name) || typePackages.test(name))) return false;
+  const isPackage = parts.length === 1 || parts.at(-2) === 'node_modules';
+  if (isPackage && (nodePackages.test(name) || typePackages.test(name))) return false;
   if (license.test(name)) return true;
   // Native code of other systems.
   if (parts.at(-2) === 'prebuilds' && name !== `${process.platform}-${process.arch}`) return false;
-  return !unreadNames.test(name) && !unreadExtensions.has(extname(name));
+  if (developersDirectories.test(name) && existsSync(join(dirname(path), 'package.json'))) return false;
+  return !unreadNames.has(name) && !unreadExtensions.has(extname(name));
 }
 
 interface Component {
@@ -85,32 +89,48 @@ interface Component {
 }
 
 interface Bom {
-  components: Component[];
-  dependencies: { readonly ref: string; dependsOn?: string[] }[];
+  readonly metadata: { readonly component: { readonly 'bom-ref': string } };
+  readonly components: readonly Component[];
+  readonly dependencies: readonly { readonly ref: string; readonly dependsOn?: readonly string[] }[];
 }
 
-/** npm's list of packages, with the Node and the libraries that are really there instead of the package that brings Node. */
-async function bom(libraries: readonly string[]): Promise<Bom> {
-  const flags = ['--package-lock-only', '--omit=dev', '--sbom-format=cyclonedx', '--sbom-type=application'];
+/**
+ * npm's list of packages, as far as they are in the image, with Node and its libraries.
+ * npm's own `--omit=dev` leaves out what both a dependency and a development dependency need.
+ */
+async function bom(root: string, libraries: readonly string[]): Promise<Bom> {
+  const flags = ['--package-lock-only', '--sbom-format=cyclonedx', '--sbom-type=application'];
   const { stdout } = await run('npm', ['sbom', ...flags], { maxBuffer: 64 << 20 });
   const listed: Bom = JSON.parse(stdout);
-  const gone = new Set(
-    listed.components.filter(({ name }) => nodePackages.test(name)).map((one) => String(one['bom-ref'])),
-  );
+  const installed = await installedPackages(join(root, 'app/node_modules'));
+  const packages = listed.components.filter(({ name, version }) => installed.has(`${name}@${version}`));
+  const refs = new Set([...packages.map((one) => String(one['bom-ref'])), listed.metadata.component['bom-ref']]);
+  const dependencies = listed.dependencies
+    .filter(({ ref }) => refs.has(ref))
+    .map(({ ref, dependsOn = [] }) => ({ ref, dependsOn: dependsOn.filter((one) => refs.has(one)) }));
   const version = process.versions.node;
   const node = { type: 'platform', name: 'node', version, purl: `pkg:generic/node@${version}` };
-  const shared = libraries.map(async (path) => {
-    const content = createHash('sha256')
-      .update(await readFile(path))
-      .digest('hex');
-    return { type: 'file', name: path, hashes: [{ alg: 'SHA-256', content }] };
-  });
-  const components = listed.components.filter((one) => !gone.has(String(one['bom-ref'])));
-  const dependencies = listed.dependencies.filter(({ ref }) => !gone.has(ref));
-  for (const one of dependencies) {
-    if (one.dependsOn !== undefined) one.dependsOn = one.dependsOn.filter((ref) => !gone.has(ref));
+  const files = await Promise.all(libraries.map(libraryComponent));
+  return { ...listed, components: [...packages, node, ...files], dependencies };
+}
+
+/** What is installed below a directory `node_modules`: name@version. */
+async function installedPackages(directory: string): Promise<Set<string>> {
+  const manifest = /(^|\/)node_modules\/(@[^/]+\/)?[^/]+\/package\.json$/;
+  const found = new Set<string>();
+  for (const path of await readdir(directory, { recursive: true })) {
+    if (!manifest.test(`node_modules/${path}`)) continue;
+    const { name, version } = JSON.parse(await readFile(join(directory, path), 'utf8'));
+    found.add(`${name}@${version}`);
   }
-  return { ...listed, components: [...components, node, ...(await Promise.all(shared))], dependencies };
+  return found;
+}
+
+async function libraryComponent(path: string): Promise<Component> {
+  const content = createHash('sha256')
+    .update(await readFile(path))
+    .digest('hex');
+  return { type: 'file', name: path, hashes: [{ alg: 'SHA-256', content }] };
 }
 
 const [target] = process.argv.slice(2);
