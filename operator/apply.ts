@@ -137,7 +137,7 @@ export async function evictPod(
   for (const owner of owners) {
     const wanted = await wantedPods(client, namespace, owner, signal);
     if (owner.podCount >= wanted) continue;
-    const why = `${owner.kind} ${owner.name} has ${owner.podCount} of the ${wanted} pods it wants`;
+    const why = `${owner.kind} ${owner.name} wants ${wanted} pods, and only ${owner.podCount} with the label are there`;
     return { why, againMs: incompleteAgainMs };
   }
   const eviction = {

@@ -12,7 +12,7 @@
 import type { StatusCondition } from '../crds/walstorage.generated.ts';
 import { operatorName } from './desired.ts';
 import { apiVersion, type WalStorage } from './kubernetes.ts';
-import { list } from './sentence.ts';
+import { list, shortened } from './sentence.ts';
 
 export interface Occurrence {
   readonly type: 'Normal' | 'Warning';
@@ -70,18 +70,8 @@ export function eventOf(storage: WalStorage, occurrence: Occurrence, instance: s
     type,
     reason,
     action,
-    note: shortened(note),
+    note: shortened(note, noteBytesMax),
   };
-}
-
-function shortened(note: string): string {
-  if (Buffer.byteLength(note) <= noteBytesMax) return note;
-  const end = '…';
-  let length = noteBytesMax - Buffer.byteLength(end);
-  const bytes = Buffer.from(note);
-  // Not inside a character.
-  while (length > 0 && ((bytes[length] ?? 0) & 0xc0) === 0x80) length -= 1;
-  return `${bytes.subarray(0, length).toString()}${end}`;
 }
 
 const burst = 25;

@@ -2,8 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { PodUrlStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { parse } from '../sidecar/config/parse.ts';
+import { claimName } from './claim-name.ts';
 import { configKey, ownedName } from './desired.ts';
-import type { Condition, Pod } from './kubernetes.ts';
+import type { Condition, Pod, PodVolume } from './kubernetes.ts';
 import { carriedOut, condition, entryOf, observe, podOf, spec, storageOf } from './plan.fixture.ts';
 import { type Observed, type Plan, plan } from './plan.ts';
 
@@ -60,6 +61,12 @@ const nothing: Plan = {
   againMs: undefined,
 };
 
+/** The volume by which the webhook mounts a pod's claim for `nvme1`. */
+function mounting(podName: string): PodVolume {
+  const name = claimName('orders', 'nvme1', podName);
+  return { name: 'walstorage-data-nvme1', persistentVolumeClaim: { claimName: name } };
+}
+
 test('R8 a plan that was carried out leaves nothing to do', () => {
   const entries = [entryOf('db-0'), entryOf('db-1', { ready: false })];
   const cases: Partial<Observed>[] = [
@@ -67,6 +74,8 @@ test('R8 a plan that was carried out leaves nothing to do', () => {
     { pods: [podOf('db-0')] },
     { pods: [podOf('db-0'), podOf('db-1')], storage: storageOf({ status: { pods: entries } }) },
     { storage: storageOf({ spec: { ...spec, wal: { ...spec.wal, memoryFlushSize: '1Gi' } } }) },
+    { pods: [podOf('db-0', { hasSidecar: false }), podOf('db-1', { volumes: [mounting('db-1')] })] },
+    { pods: [podOf('db-0', { annotations: { 'wal.proximadb.io/injected': 'older' } })] },
   ];
   for (const given of cases) {
     const observed = observe(given);

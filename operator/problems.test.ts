@@ -96,3 +96,15 @@ test('Ready says of a pod that it has no sidecar', () => {
     '0 of 1 pod ready; waiting for db-0 (it has no sidecar, see Degraded).',
   );
 });
+
+test('R5 a message has at most 8 KiB, whatever the sidecars say', () => {
+  const reason = 'ä'.repeat(3000);
+  const urls = ['file:///mnt/nvme1/wal', 'file:///mnt/nvme2/wal'].map((url) => ({
+    url,
+    state: 'Full' as const,
+    reason,
+  }));
+  const { message } = degradedOf([podOf('db-0')], [entryOf('db-0', { urls })]);
+  assert.equal(Buffer.byteLength(message), 8_192);
+  assert.match(message, /ä…$/);
+});

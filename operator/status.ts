@@ -21,7 +21,7 @@ import { degraded, lacksSidecar } from './problems.ts';
 import { humanSize } from './quantity.ts';
 import { type PlacedUrl, volumeOf } from './rendering.ts';
 import type { Rollout } from './rollout.ts';
-import { counted, list } from './sentence.ts';
+import { counted, list, shortened } from './sentence.ts';
 import { type ReportingPod, sum, urlTotals } from './usage.ts';
 
 export type OperatorStatus = Required<Omit<WalStorageStatus, 'pods'>>;
@@ -44,6 +44,9 @@ export interface StatusInput {
   readonly rollout: Rollout;
   readonly now: Date;
 }
+
+/** The CRD takes 32,768 characters, and the object as a whole has to stay small. */
+const messageBytesMax = 8_192;
 
 type Judgement = Pick<StatusCondition, 'status' | 'reason' | 'message'>;
 
@@ -83,7 +86,7 @@ function conditionsOf(input: StatusInput): StatusCondition[] {
       type,
       status: judgement.status,
       reason: judgement.reason,
-      message: judgement.message,
+      message: shortened(judgement.message, messageBytesMax),
       observedGeneration: storage.metadata.generation ?? 0,
       lastTransitionTime: kept ?? now.toISOString().replace(/\.\d+Z$/, 'Z'),
     };
