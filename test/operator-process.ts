@@ -10,12 +10,15 @@ export interface OperatorProcessOptions {
   /** Where its Lease is, and all that it watches. */
   readonly namespace: string;
   readonly podName: string;
+  /** Beside those that every one has. */
+  readonly flags?: readonly string[];
 }
 
 /** Starts one. Its log is a file of the control plane's directory. */
-export function startOperator(plane: ControlPlane, { namespace, podName }: OperatorProcessOptions): Child {
-  const flags = ['--kubeconfig', plane.kubeconfig, '--http', '127.0.0.1:0', '--namespace', namespace];
+export function startOperator(plane: ControlPlane, options: OperatorProcessOptions): Child {
+  const { namespace, podName, flags = [] } = options;
+  const common = ['--kubeconfig', plane.kubeconfig, '--http', '127.0.0.1:0', '--namespace', namespace];
   const logFile = join(plane.directory, `${namespace}-${podName}.log`);
   const environment = { ...process.env, POD_NAMESPACE: namespace, POD_NAME: podName };
-  return new Child(podName, process.execPath, [commandFile, 'operator', ...flags], { logFile, environment });
+  return new Child(podName, process.execPath, [commandFile, 'operator', ...common, ...flags], { logFile, environment });
 }

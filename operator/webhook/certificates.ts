@@ -91,11 +91,11 @@ export function plan(state: CertificateState, now: number, lifetimes: Lifetimes)
   const next = usable(nextPair(data)) ? nextPair(data) : undefined;
   const serving = usable(servingPair(data)) ? servingPair(data) : undefined;
   const base = dataOf(serving, next, authorities);
-  const why = next === undefined ? whyIssue(state, authorities, now) : undefined;
+  const why = next === undefined ? whyIssue(state, authorities, now, lifetimes) : undefined;
   if (why !== undefined) return { step: 'issue', why, base };
   if (!isSame(base, data)) return { step: 'mend', data: base };
   if (normal(bundle) !== base['ca.crt']) return { step: 'publish', bundle: base['ca.crt'] };
-  if (next === undefined) return { step: 'wait', forMs: Math.max(0, renewalMs(serving) - now) };
+  if (next === undefined) return { step: 'wait', forMs: renewalMs(servingPair(data), lifetimes) - now };
   // Where nobody is trusted but the next one, nobody can be refused for serving with it.
   const settledInMs = authorities.length === 1 ? 0 : lifetimes.settleMs - state.publishedMs;
   if (settledInMs > 0) return { step: 'wait', forMs: settledInMs };
@@ -135,12 +135,17 @@ export function expiryMs({ certificate }: Pair): number | undefined {
 }
 
 /** Why a generation is to be made, where no next one waits; undefined if none is. */
-function whyIssue(state: CertificateState, authorities: readonly X509Certificate[], now: number): string | undefined {
+function whyIssue(
+  state: CertificateState,
+  authorities: readonly X509Certificate[],
+  now: number,
+  lifetimes: Lifetimes,
+): string | undefined {
   const pair = servingPair(state.data);
   if (isSame(state.data, noData)) return 'there is none';
   const flaw = flawOf(pair, authorities, state.names, now);
   if (flaw !== undefined) return flaw;
-  return now >= renewalMs(pair) ? 'two thirds of its time are over' : undefined;
+  return now >= renewalMs(pair, lifetimes) ? 'two thirds of its time are over' : undefined;
 }
 
 /** Why the API server would not trust a server with this pair. */
@@ -164,10 +169,8 @@ function hasSigned(authority: X509Certificate, leaf: X509Certificate): boolean {
   return leaf.checkIssued(authority) && leaf.verify(authority.publicKey);
 }
 
-function renewalMs(pair: Pair | undefined): number {
-  if (pair === undefined) return 0;
-  const { validFromDate, validToDate } = new X509Certificate(pair.certificate);
-  return validFromDate.getTime() + (validToDate.getTime() - validFromDate.getTime()) * renewAfter;
+function renewalMs(pair: Pair, { validMs }: Lifetimes): number {
+  return (expiryMs(pair) ?? 0) - validMs * (1 - renewAfter);
 }
 
 /**

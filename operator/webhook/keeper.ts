@@ -36,7 +36,7 @@ const backoff: Backoff = { firstMs: 500, maxMs: 30_000 };
 const stepsMax = 8;
 
 interface Observed {
-  readonly secret: Secret | undefined;
+  readonly secret: Secret;
   readonly published: Published;
 }
 
@@ -96,10 +96,10 @@ export class CertificateKeeper {
     { secret, published }: Observed,
     term: AbortSignal,
   ): Promise<void> {
-    const { client, namespace, logger } = this.#options;
+    const { client, logger } = this.#options;
     switch (step.step) {
       case 'issue': {
-        await writeSecret(client, namespace, secret, withNext(step.base, await this.#issue()), term);
+        await writeSecret(client, secret, withNext(step.base, await this.#issue()), term);
         logger.info({ secret: secretName, why: step.why }, 'a new certificate of the webhook has been made');
         break;
       }
@@ -108,7 +108,7 @@ export class CertificateKeeper {
         logger.info('caBundle has the authorities of the webhook');
         break;
       default:
-        await writeSecret(client, namespace, secret, step.data, term);
+        await writeSecret(client, secret, step.data, term);
         logger.info({ secret: secretName }, done[step.step]);
     }
   }

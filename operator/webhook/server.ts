@@ -21,9 +21,11 @@ export interface WebhookServerOptions {
   /** Told of each answer. */
   readonly onAnswered: (outcome: Outcome, seconds: number) => void;
   readonly logger: Logger;
+  /** After so many answers a connection is closed. */
+  readonly requestsPerConnection?: number;
 }
 
-export const injectPath = '/inject';
+const injectPath = '/inject';
 /** R5: a pod has at most 1.5 MB, and a review holds it once. */
 const bodyBytesMax = 4 * 1024 * 1024;
 /** API servers and their connections; each carries one request at a time. */
@@ -35,6 +37,8 @@ const handshakeTimeoutMs = 5_000;
 const timeoutCheckMs = 500;
 /** The API server asks for an answer in 10 s. */
 const answerWithinMs = 8_000;
+/** A Service chooses a replica for each connection: without an end, one that has just started would get no requests. */
+const defaultRequestsPerConnection = 1_000;
 /** Longer than the API server keeps an idle connection: whoever closes first must not be us, while a request is sent. */
 const keepAliveMs = 120_000;
 /** For requests that are being answered when the server is to end. */
@@ -59,6 +63,7 @@ export class WebhookServer {
     };
     const server = createServer({ ...tls, ...timeouts }, appOf(options));
     server.maxConnections = connectionsMax;
+    server.maxRequestsPerSocket = options.requestsPerConnection ?? defaultRequestsPerConnection;
     server.timeout = answerWithinMs + requestTimeoutMs;
     await bind(server, options.address, 'the address of the webhook');
     return new WebhookServer(server);

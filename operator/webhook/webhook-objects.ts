@@ -4,55 +4,50 @@
  *
  * | Secret | what becomes of it |
  * |---|---|
- * | none | made, with our label |
- * | with our label or annotation | ours: its certificates are replaced where they are no good |
- * | empty, made by somebody (Helm, GitOps) | filled, and marked by our annotation; its labels stay theirs |
+ * | none | an error that says what to do: the operator has no right to create one |
+ * | empty, as the chart makes it | filled, and marked by our annotation |
+ * | with our annotation | ours: its certificates are replaced where they are no good |
  * | with certificates of somebody else's | left alone, with an error that says what to do |
  *
  * Writes are bound to what was read: of two that write at once, one gets a conflict.
  */
 import { type ApiClient, ApiError } from '../client.ts';
-import { managedByLabel, operatorName } from '../desired.ts';
+import { operatorName } from '../desired.ts';
 import {
   apiGroup,
   asObject,
   clusterObjectPath,
-  collectionPath,
   type MutatingWebhookConfiguration,
   mutatingWebhookConfigurations,
   objectPath,
   type Secret,
   secrets,
 } from '../kubernetes.ts';
-import { noData, type SecretData } from './certificates.ts';
+import type { SecretData } from './certificates.ts';
 
 export const secretName = 'walstorage-operator-webhook';
 export const configurationName = 'walstorage-operator';
 export const webhookName = 'inject.wal.proximadb.io';
-/** On a Secret that somebody else made empty: whose its certificates are. */
+/** Whose the certificates in the Secret are. */
 const filledByAnnotation = `${apiGroup}/filled-by`;
 
-/** The Secret, or undefined where there is none. */
-export async function readSecret(
-  client: ApiClient,
-  namespace: string,
-  signal: AbortSignal,
-): Promise<Secret | undefined> {
+/** The Secret. Throws an Error with the remedy where there is none. */
+export async function readSecret(client: ApiClient, namespace: string, signal: AbortSignal): Promise<Secret> {
   try {
     return asObject<Secret>(await client.get(objectPath(secrets, namespace, secretName), {}, signal));
   } catch (error) {
-    if (error instanceof ApiError && error.status === 404) return undefined;
-    throw error;
+    if (!(error instanceof ApiError && error.status === 404)) throw error;
+    const remedy = 'create it, empty, as an upgrade of the chart does';
+    throw new Error(`there is no Secret ${secretName} in namespace ${namespace}: ${remedy}`, { cause: error });
   }
 }
 
 /** What a Secret holds. Throws an Error with the remedy if it holds what is not ours. */
-export function dataOf(secret: Secret | undefined): SecretData {
-  if (secret === undefined) return noData;
+export function dataOf(secret: Secret): SecretData {
   if (!isOurs(secret) && Object.values(secret.data ?? {}).some((value) => value !== '')) {
     throw new Error(
-      `Secret ${secretName} in namespace ${secret.metadata.namespace} was not made by the operator, which leaves it ` +
-        'alone: delete it or empty it, or mount it and name the directory with --tls-dir',
+      `Secret ${secretName} in namespace ${secret.metadata.namespace} has content that is not the operator's, which ` +
+        'leaves it alone: empty it, or mount it and name the directory with --tls-dir',
     );
   }
   const decoded = (key: keyof SecretData): string => Buffer.from(secret.data?.[key] ?? '', 'base64').toString();
@@ -66,35 +61,24 @@ export function dataOf(secret: Secret | undefined): SecretData {
 }
 
 function isOurs({ metadata }: Secret): boolean {
-  return (
-    metadata.labels?.[managedByLabel] === operatorName || metadata.annotations?.[filledByAnnotation] === operatorName
-  );
+  return metadata.annotations?.[filledByAnnotation] === operatorName;
 }
 
-/** Makes the Secret, or replaces the one that was read. */
+/** Replaces what our keys of the Secret hold; it must be as it was read. */
 export async function writeSecret(
   client: ApiClient,
-  namespace: string,
-  read: Secret | undefined,
+  read: Secret,
   data: SecretData,
   signal: AbortSignal,
 ): Promise<void> {
+  const { metadata } = read;
   const encoded = Object.entries(data).map(([key, value]) => [key, Buffer.from(String(value)).toString('base64')]);
-  if (read === undefined) {
-    const metadata = { name: secretName, namespace, labels: { [managedByLabel]: operatorName } };
-    const secret = { apiVersion: 'v1', kind: 'Secret', metadata, type: 'kubernetes.io/tls' };
-    await client.create(collectionPath(secrets, namespace), { ...secret, data: Object.fromEntries(encoded) }, signal);
-    return;
-  }
-  const annotations = isOurs(read)
-    ? read.metadata.annotations
-    : { ...read.metadata.annotations, [filledByAnnotation]: operatorName };
   const secret = {
     ...read,
-    metadata: { ...read.metadata, annotations },
+    metadata: { ...metadata, annotations: { ...metadata.annotations, [filledByAnnotation]: operatorName } },
     data: { ...read.data, ...Object.fromEntries(encoded) },
   };
-  await client.replace(objectPath(secrets, namespace, secretName), secret, signal);
+  await client.replace(objectPath(secrets, metadata.namespace, secretName), secret, signal);
 }
 
 /** `caBundle` as it is, and the object that it is in. */

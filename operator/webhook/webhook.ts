@@ -40,6 +40,7 @@ export interface WebhookOptions extends AdmissionSettings {
   readonly now?: () => number;
   /** How often certificates are looked at. */
   readonly pollMs?: number;
+  readonly requestsPerConnection?: number;
 }
 
 const serviceName = 'walstorage-operator';
@@ -69,9 +70,10 @@ export class Webhook {
 
   /** Listens; trusted by the API server once `serve` has found a certificate. Rejects with what to change. */
   static async listen(options: WebhookOptions): Promise<Webhook> {
-    const { address, onAnswered, logger } = options;
+    const { address, onAnswered, logger, requestsPerConnection } = options;
     const server = await WebhookServer.listen({
       address,
+      ...(requestsPerConnection === undefined ? {} : { requestsPerConnection }),
       admit: (request, signal) => admit(request, lookupIn(options, signal), options),
       onAnswered,
       logger,
