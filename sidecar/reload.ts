@@ -58,6 +58,7 @@ export class Reload {
     const { apply, file, inForce, logger } = this.#options;
     apply(inForce.configuration);
     logger.info({ file, changed: taken.hot, configHash: inForce.hash }, 'the configuration was read again');
+    if (taken.memoryProblem !== undefined) logger.warn({ file, problem: taken.memoryProblem }, 'too little memory');
     for (const key of taken.pending) logger.warn({ file, key }, 'a changed key waits for a restart of the pod');
   }
 }

@@ -151,7 +151,12 @@ test('a threshold that does not fit into the memory of the process waits for a r
       `${d1}\nlinger_ms = ${flush}\nglobal_flush_threshold = ${threshold * mebibyte}\nmemory_flush_size_bytes = ${flush * mebibyte}`,
     );
   const inForce = startedWith(sizes(512, 1), { thresholdBytesMax: 600 * mebibyte });
-  assert.deepEqual(inForce.take(sizes(601, 300))?.pending, [
+  const taken = inForce.take(sizes(601, 300));
+  assert.match(
+    taken?.memoryProblem ?? '',
+    /^global_flush_threshold = 630194176 is over the 629145600 bytes that the memory limit of this process holds: raise the limit/,
+  );
+  assert.deepEqual(taken?.pending, [
     'storage.wal_config.memory_flush_size_bytes',
     'storage.wal_config.global_flush_threshold',
   ]);

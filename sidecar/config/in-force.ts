@@ -34,6 +34,8 @@ export interface Taken {
   readonly hot: readonly string[];
   /** Keys that wait for a restart and did not before. */
   readonly pending: readonly string[];
+  /** Why sizes are among them, though they are hot: a sentence with the remedy; absent where they are not. */
+  readonly memoryProblem?: string;
 }
 
 export interface StartedWith {
@@ -85,7 +87,14 @@ export class ConfigurationInForce {
     const isWhole = this.pendingKeys.length === 0 && urlsOf(wanted).length === urlsOf(next).length;
     if (isWhole) this.hash = hash;
     const hot = found.filter(isHot).map(({ key }) => key);
-    return { hot, pending: this.pendingKeys.filter((key) => !before.includes(key)) };
+    const pending = this.pendingKeys.filter((key) => !before.includes(key));
+    return held.length === 0 ? { hot, pending } : { hot, pending, memoryProblem: this.#memoryProblem(next) };
+  }
+
+  #memoryProblem({ wal }: Configuration): string {
+    const { thresholdBytesMax } = this.#startedWith;
+    const rule = `global_flush_threshold = ${wal.globalFlushThresholdBytes} is over the ${thresholdBytesMax} bytes that the memory limit of this process holds`;
+    return `${rule}: raise the limit, which needs a restart, or lower the threshold`;
   }
 
   /** Whether the file raises the threshold over what this process's memory takes: it would be killed. */
