@@ -265,7 +265,7 @@ class PodStream {
   async #run(): Promise<void> {
     for (let number = 0; !this.#stop.signal.aborted; number++) {
       try {
-        await this.#namespace.createPod(`db-${number}`, 'orders');
+        await this.#namespace.createPod(`db-${number}`, 'orders', { hasSidecar: false });
         this.created += 1;
       } catch (error) {
         this.refused.push(String(error));
@@ -285,12 +285,18 @@ test('O9 certificates rotate again and again while pods are created, and not one
   // A replica that does not lead follows.
   const other = await webhook.startServing({ namespace: systemNamespace });
   t.after(() => other.stop());
+  await eventually('it has a certificate too', () => other.webhook.checks().every(({ ok }) => ok) || undefined);
   const stream = new PodStream(namespace);
   t.after(() => stream.stop());
   const seen = new Set([(await shownCertificate(webhook.address)).fingerprint256]);
   const rotations = 10;
   while (seen.size <= rotations) {
     webhook.passTime();
+    if (seen.size % 3 === 0) {
+      // Another term begins in the middle of it.
+      await webhook.stopLeading();
+      webhook.lead();
+    }
     const shown = await eventually('a new certificate is served by both', async () => {
       const [ours, others] = await Promise.all([webhook.address, other.webhook.address].map(shownCertificate));
       if (ours === undefined || seen.has(ours.fingerprint256)) return undefined;
@@ -315,6 +321,20 @@ async function caBundle(): Promise<string> {
   const path = 'jsonpath={.webhooks[0].clientConfig.caBundle}';
   return await plane.kubectl(['get', 'mutatingwebhookconfiguration', 'walstorage-operator', '-o', path]);
 }
+
+test('O9 the operator owns caBundle in the webhook configuration, and nothing else of it', async () => {
+  const wanted = ['get', 'mutatingwebhookconfiguration', 'walstorage-operator', '-o', 'json', '--show-managed-fields'];
+  const { metadata }: { metadata: { managedFields: { manager: string; fieldsV1: object }[] } } = JSON.parse(
+    await plane.kubectl(wanted),
+  );
+  const owned = metadata.managedFields.filter(({ manager }) => manager === 'walstorage-operator');
+  const webhookFields = { '.': {}, 'f:clientConfig': { 'f:caBundle': {} }, 'f:name': {} };
+  const fields = { 'f:webhooks': { 'k:{"name":"inject.wal.proximadb.io"}': webhookFields } };
+  assert.deepEqual(
+    owned.map(({ fieldsV1 }) => fieldsV1),
+    [fields],
+  );
+});
 
 test('what somebody empties or edits in Secret and caBundle comes back, and no pod is refused meanwhile', async (t) => {
   const namespace = await namespaceFor(t);

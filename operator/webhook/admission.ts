@@ -88,8 +88,8 @@ function noStorage(name: string, namespace: string, there: readonly string[]): s
 function notWatched(name: string, namespace: string): string {
   return (
     `WalStorage ${name} cannot be used: the operator does not look after namespace ${namespace}. Add it to the ` +
-    "operator's namespaces (its flag --namespace), or remove the label " +
-    `${storageLabel} from the pod template.`
+    `operator's namespaces (the chart's value namespaces, its flag --namespace), or remove the label ${storageLabel} ` +
+    'from the pod template.'
   );
 }
 
