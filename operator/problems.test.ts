@@ -31,7 +31,7 @@ test('SidecarMissing: a pod that reports has a sidecar of its own, one that ends
 
 test('what a sidecar says of a URL that fails is told word for word; Pending and Recovering are no faults', () => {
   const url = 'file:///mnt/nvme1/wal';
-  const rows = (['Full', 'Pending', 'Recovering'] as const).map((state) => ({ url, state, reason: `it is ${state}` }));
+  const rows = (['Full', 'Pending', 'Recovering'] as const).map((state) => ({ url, state, reason: `it is ${state}.` }));
   const { reason, message } = degradedOf([podOf('db-0')], [entryOf('db-0', { urls: rows })]);
   assert.deepEqual([reason, message], ['UrlsNotAvailable', `${url} in pod db-0 is Full (it is Full).`]);
 });

@@ -124,7 +124,7 @@ function urlsNotAvailable({ pods }: ProblemInput): Problem | undefined {
     (entry?.urls ?? [])
       .filter(({ state }) => faultyStates.has(state))
       .map(({ url, state, reason }) => {
-        const why = reason === undefined || reason === '' ? '' : ` (${reason})`;
+        const why = reason === undefined || reason === '' ? '' : ` (${reason.trim().replace(/\.$/, '')})`;
         return `${url} in pod ${pod.metadata.name} is ${state}${why}`;
       }),
   );
