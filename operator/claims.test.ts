@@ -193,8 +193,9 @@ test('a storage class that refuses growth is told; many refusals are one message
   assert.equal(
     message,
     `PersistentVolumeClaim ${nameOf('nvme1', 'db-0')} of pod db-0 cannot grow from 20Gi to 30Gi. The API server says: ` +
-      'only dynamically provisioned pvc can be resized. Use a storage class with allowVolumeExpansion: true, or write ' +
-      `the size that the claims have. The same holds for ${nameOf('nvme2', 'db-0')}, ${nameOf('nvme1', 'db-1')}, ` +
+      'only dynamically provisioned pvc can be resized. Set allowVolumeExpansion: true on its storage class, if that can ' +
+      'grow volumes; it is tried again by itself. Else replace the volume in spec.volumes by one of another name. ' +
+      `The same holds for ${nameOf('nvme2', 'db-0')}, ${nameOf('nvme1', 'db-1')}, ` +
       `${nameOf('nvme2', 'db-1')}.`,
   );
 });

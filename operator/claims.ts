@@ -153,7 +153,8 @@ function remedyOf(said: string, isMissing: boolean): string {
   }
   return isMissing
     ? 'Change what it objects to; it is tried again by itself.'
-    : 'Use a storage class with allowVolumeExpansion: true, or write the size that the claims have.';
+    : 'Set allowVolumeExpansion: true on its storage class, if that can grow volumes; it is tried again by itself. Else ' +
+        'replace the volume in spec.volumes by one of another name.';
 }
 
 function desiredClaim(

@@ -9,6 +9,7 @@ import {
   type KubernetesObject,
   type PersistentVolumeClaim,
   type WalStorage,
+  walStorages,
 } from '../operator/kubernetes.ts';
 import { ControlPlane } from './cluster/control-plane.ts';
 import { eventually, Namespace, RunningOperator } from './running-operator.ts';
@@ -117,10 +118,7 @@ test('O2 claims outlive their pods, the WalStorage and the operator, and are use
   for (const pod of ['db-0', 'db-1', 'db-2']) await namespace.delete('pod', pod);
   await namespace.delete('walstorage', 'orders');
   await eventually('the WalStorage is gone', async () => {
-    const left = await namespace.list<KubernetesObject>({
-      prefix: '/apis/wal.proximadb.io/v1alpha1',
-      plural: 'walstorages',
-    });
+    const left = await namespace.list<KubernetesObject>(walStorages);
     return left.length === 0 || undefined;
   });
   const kept = await namespace.list<PersistentVolumeClaim>(claims);
@@ -187,9 +185,9 @@ async function sizeOf(namespace: Namespace, name: string): Promise<unknown> {
   return (await namespace.find<PersistentVolumeClaim>(claims, name))?.spec.resources?.requests?.storage;
 }
 
-test('a larger size in the spec grows the claims, a smaller one leaves them', async (t) => {
+test('a larger size in the spec grows the claims; a smaller one is refused at apply, and a new WalStorage leaves them', async (t) => {
   const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  operatorFor(t, namespace);
   const storageClass = await provide(namespace, true, Object.values(claimsOf('db-0')));
   await namespace.applyStorage('orders', specOf('1Gi', storageClass));
   await createPods(namespace, 'db-0');
@@ -198,11 +196,12 @@ test('a larger size in the spec grows the claims, a smaller one leaves them', as
   for (const name of Object.values(claimsOf('db-0'))) {
     await eventually(`${name} asks for 2Gi`, async () => (await sizeOf(namespace, name)) === '2Gi' || undefined);
   }
+  await assert.rejects(namespace.applyStorage('orders', specOf('1Gi', storageClass)), /a claim can't shrink/);
+  await namespace.delete('walstorage', 'orders');
+  await eventually('it is gone', async () => (await namespace.find(walStorages, 'orders')) === undefined || undefined);
   await namespace.applyStorage('orders', specOf('1Gi', storageClass));
-  await namespace.status('orders', 'the smaller size is seen', (storage) => {
-    return storage.status?.observedGeneration === storage.metadata.generation;
-  });
-  await running.whenIdle();
+  // Claims come before the status.
+  await namespace.status('orders', 'the smaller size is seen', ({ status }) => status?.podCount === 1);
   assert.equal(await sizeOf(namespace, nameOf('a', 'db-0')), '2Gi');
 });
 
@@ -220,10 +219,11 @@ test('a storage class that refuses growth: ClaimRefused, with what the API serve
     message,
     new RegExp(`^PersistentVolumeClaim ${nameOf('a', 'db-0')} of pod db-0 cannot grow from 1Gi to 2Gi\\. `),
   );
-  assert.match(message, /The API server says: .*resize.*\. Use a storage class with allowVolumeExpansion: true/);
+  assert.match(message, /The API server says: .*resize.*\. Set allowVolumeExpansion: true on its/);
   assert.match(message, new RegExp(`The same holds for ${nameOf('b', 'db-0')}\\.$`));
-  await namespace.applyStorage('orders', specOf('1Gi', storageClass));
-  await namespace.status('orders', 'given up', (storage) => degraded(storage)?.reason !== 'ClaimRefused');
+  await plane.kubectl(['patch', 'storageclass', storageClass, '-p', '{"allowVolumeExpansion": true}']);
+  await namespace.status('orders', 'grown', (storage) => degraded(storage)?.status === 'False');
+  assert.equal(await sizeOf(namespace, nameOf('b', 'db-0')), '2Gi');
 });
 
 test('O1 a claim of our name that others made is never touched: NameTaken, until it is gone', async (t) => {
