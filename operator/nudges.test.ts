@@ -22,6 +22,12 @@ test('O6 a pod whose sidecar reports an older configuration is nudged with the h
   assert.deepEqual(plan(reporting('older', nudged('older'))).nudges[0]?.value, hash);
 });
 
+test('O6 a sidecar whose file is still the bad one, after the ConfigMap was put back, is nudged to look again', () => {
+  const entry = entryOf('db-0', { configHash: hash, configError: 'wal_urls = 7: must be a list of URLs' });
+  const observed = observe({ pods: [podOf('db-0', nudged(hash))], storage: storageOf({ status: { pods: [entry] } }) });
+  assert.deepEqual(plan(observed).nudges[0]?.value, `${hash}.1`);
+});
+
 test('O6 nobody is nudged who has the newest configuration, has not reported, or is on the way out', () => {
   for (const observed of [
     reporting(hash),

@@ -5,6 +5,7 @@
  * | a pod's sidecar reports | its annotation | planned |
  * |---|---|---|
  * | the newest configuration, or nothing yet | any | nothing: it reads the file when it starts |
+ * | that its file is bad, though it has the newest in force | any | as another one: somebody had edited the ConfigMap, and its file is still that |
  * | another one | not of the newest | `<hash>` |
  * | another one | `<hash>` or `<hash>.<n>`, for 15 s | `<hash>.<n + 1>`: the kubelet's two watches are not ordered, it may have looked too early |
  * | another one | `<hash>.4` | nothing more: the kubelet comes by itself |
@@ -37,7 +38,8 @@ export function nudgesOf(pods: readonly ReportingPod[], configHash: string, now:
   const actions: NudgeAction[] = [];
   let againMs: number | undefined;
   for (const { pod, entry } of pods) {
-    if (configHash === '' || entry?.configHash === undefined || entry.configHash === configHash) continue;
+    if (configHash === '' || entry?.configHash === undefined) continue;
+    if (entry.configHash === configHash && (entry.configError ?? '') === '') continue;
     if (pod.metadata.deletionTimestamp !== undefined) continue;
     const { name, uid } = pod.metadata;
     const before = nudgesBefore(pod, configHash);
