@@ -36,11 +36,12 @@ test('another message under the same reason is no event', () => {
 test('an event is about the WalStorage, and its note is what the API server takes', () => {
   const note = 'ä'.repeat(600);
   const now = new Date('2026-11-22T10:00:00.500Z');
-  const event = eventOf(storageOf(), { type: 'Warning', reason: 'R', action: 'Reconcile', note }, 'pod-1', now);
+  const occurrence = { type: 'Warning', reason: 'R', action: 'Reconcile', note } as const;
+  const event = eventOf(storageOf(), occurrence, { instance: 'pod-1', now, number: 7 });
   assert.deepEqual(event, {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
-    metadata: { generateName: 'orders-', namespace: 'default' },
+    metadata: { name: `orders.${(1_795_341_600_500_007).toString(16)}`, namespace: 'default' },
     eventTime: '2026-11-22T10:00:00.500000Z',
     reportingController: 'walstorage-operator',
     reportingInstance: 'pod-1',

@@ -54,14 +54,22 @@ export function summed(
   return things.length === 0 ? [] : [{ type: 'Normal', reason, action, note: `${verb} ${list(things)}.` }];
 }
 
-/** An occurrence as the API server takes it. `instance` is this operator's name. */
-export function eventOf(storage: WalStorage, occurrence: Occurrence, instance: string, now: Date): object {
+/**
+ * An occurrence as the API server takes it. `kubectl describe` shows events in the order of their names, so these tell the time.
+ * @param instance this operator's name
+ * @param number tells occurrences of the same moment apart
+ */
+export function eventOf(
+  storage: WalStorage,
+  occurrence: Occurrence,
+  { instance, now, number }: { readonly instance: string; readonly now: Date; readonly number: number },
+): object {
   const { name, namespace, uid, resourceVersion } = storage.metadata;
   const { type, reason, action, note } = occurrence;
   return {
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
-    metadata: { generateName: `${name}-`, namespace },
+    metadata: { name: `${name}.${nameOf(now, number)}`, namespace },
     // A MicroTime: six digits, or the API server refuses it.
     eventTime: now.toISOString().replace('Z', '000Z'),
     reportingController: operatorName,
@@ -72,6 +80,11 @@ export function eventOf(storage: WalStorage, occurrence: Occurrence, instance: s
     action,
     note: shortened(note, noteBytesMax),
   };
+}
+
+/** Microseconds, and so of the same length for centuries. */
+function nameOf(now: Date, number: number): string {
+  return (now.getTime() * 1000 + (number % 1000)).toString(16);
 }
 
 const burst = 25;

@@ -93,6 +93,7 @@ interface WrittenClaims {
 export class Reconciler {
   readonly #options: ReconcilerOptions;
   readonly #eventBudget = new EventBudget();
+  #eventsTold = 0;
   /** Of the WalStorages whose pods are being replaced. */
   readonly #rollouts = new Map<string, RolloutMemory>();
 
@@ -248,7 +249,8 @@ export class Reconciler {
       const at = now();
       if (!this.#eventBudget.take(key, at.getTime())) return;
       try {
-        const event = eventOf(storage, occurrence, instance, at);
+        const event = eventOf(storage, occurrence, { instance, now: at, number: this.#eventsTold });
+        this.#eventsTold += 1;
         await createEvent(client, storage.metadata.namespace, event, signal);
       } catch (err) {
         logger.warn({ key, err, reason: occurrence.reason }, 'an event could not be created');
