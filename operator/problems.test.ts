@@ -36,6 +36,17 @@ test('what a sidecar says of a URL that fails is told word for word; Pending and
   assert.deepEqual([reason, message], ['UrlsNotAvailable', `${url} in pod db-0 is Full (it is Full).`]);
 });
 
+test('UrlsNotAvailable: what fails for the same reason in several pods is told once, with their names', () => {
+  const url = 's3://bucket/${POD_NAME}';
+  const failing = (reason: string) => ({ urls: [{ url, state: 'Unavailable' as const, reason }] });
+  const entries = ['db-0', 'db-1'].map((name) => entryOf(name, failing('the Secret is missing')));
+  const pods = ['db-0', 'db-1', 'db-2'].map((name) => podOf(name));
+  assert.equal(
+    degradedOf(pods, [...entries, entryOf('db-2', failing('no route'))]).message,
+    `${url} in pods db-0, db-1 is Unavailable (the Secret is missing), ${url} in pod db-2 is Unavailable (no route).`,
+  );
+});
+
 test('ConfigRefused: sidecars that keep the old configuration are named with the reason, once for all of the same', () => {
   const configError = 'storage.wal_config.wal_urls: "x" is no URL\nstorage.wal_config.sync_mode: "y" is unknown.\n';
   const entries = ['db-0', 'db-1'].map((name) => entryOf(name, { configError }));

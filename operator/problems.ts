@@ -119,16 +119,36 @@ function configRefused({ pods }: ProblemInput): Problem | undefined {
 /** Pending is no fault (the pod takes the URL when it is replaced), nor is Recovering. */
 const faultyStates: ReadonlySet<string> = new Set(['Stalled', 'Full', 'Unavailable', 'Missing', 'Fenced']);
 
+/** What fails for the same reason in several pods, as for a Secret that is missing, is told once. */
 function urlsNotAvailable({ pods }: ProblemInput): Problem | undefined {
-  const faults = pods.flatMap(({ pod, entry }) =>
+  const found = pods.flatMap(({ pod, entry }) =>
     (entry?.urls ?? [])
       .filter(({ state }) => faultyStates.has(state))
-      .map(({ url, state, reason }) => {
-        const why = reason === undefined || reason === '' ? '' : ` (${reason.trim().replace(/\.$/, '')})`;
-        return `${url} in pod ${pod.metadata.name} is ${state}${why}`;
-      }),
+      .map(({ url, state, reason = '' }) => ({
+        url,
+        podName: pod.metadata.name,
+        what: `is ${state}${inParentheses(reason)}`,
+      })),
   );
+  const faults = [...Map.groupBy(found, ({ url, what }) => `${url} ${what}`).values()].flatMap((same) => {
+    const [first] = same;
+    const names = same.map(({ podName }) => podName);
+    return first === undefined
+      ? []
+      : `${first.url} in ${names.length === 1 ? 'pod' : 'pods'} ${list(names)} ${first.what}`;
+  });
   return faults.length === 0 ? undefined : { reason: 'UrlsNotAvailable', message: `${list(faults)}.` };
+}
+
+/** A sidecar's reason, which may end as a sentence does. */
+function inParentheses(reason: string): string {
+  const words = reason.trim().replace(/\.$/, '');
+  return words === '' ? '' : ` (${words})`;
+}
+
+/** Whether a sidecar reports a URL that fails. */
+export function hasFaultyUrl({ entry }: ReportingPod): boolean {
+  return entry?.urls?.some(({ state }) => faultyStates.has(state)) === true;
 }
 
 function rolloutStuck({ rolloutStuck: message }: ProblemInput): Problem | undefined {

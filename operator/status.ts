@@ -17,7 +17,7 @@
 import type { StatusCondition, Volume, WalStorageStatus } from '../crds/walstorage.generated.ts';
 import type { ClaimProblem } from './claims.ts';
 import { type Pod, storageLabel, type WalStorage } from './kubernetes.ts';
-import { degraded, lacksSidecar } from './problems.ts';
+import { degraded, hasFaultyUrl, lacksSidecar } from './problems.ts';
 import { humanSize } from './quantity.ts';
 import { type PlacedUrl, volumeOf } from './rendering.ts';
 import type { Rollout } from './rollout.ts';
@@ -122,19 +122,23 @@ function whyNotReady(reporting: ReportingPod, unclaimed: ReadonlyMap<string | un
   if (claim !== undefined) return `its claim ${claim} is refused, see Degraded`;
   if (lacksSidecar(reporting)) return 'it has no sidecar, see Degraded';
   if (entry === undefined) return 'its sidecar has not reported yet';
-  return entry.ready === true ? 'the pod is not Ready' : 'its sidecar is not ready';
+  if (entry.ready === true) return 'the pod is not Ready';
+  return hasFaultyUrl(reporting) ? 'its sidecar is not ready, see Degraded' : 'its sidecar is not ready';
 }
 
 /** Which pods are of an older spec, and how they become new. */
 function replacements({ spec }: WalStorage, { outdated, left }: Rollout): string[] {
   if (outdated.length === 0) return [];
   if (spec.rollout !== 'Restart') {
-    return [`${runOlder(outdated.length)}: ${namesOf(outdated)}. Delete them one at a time, or set rollout: Restart.`];
+    const remedy = outdated.length === 1 ? 'Delete it' : 'Delete them one at a time';
+    return [`${runOlder(outdated.length)}: ${namesOf(outdated)}. ${remedy}, or set rollout: Restart.`];
   }
   const evicted = outdated.filter((pod) => !left.includes(pod));
   const sentences: string[] = [];
-  if (evicted.length > 0)
-    sentences.push(`${runOlder(evicted.length)} and will be replaced one at a time: ${namesOf(evicted)}.`);
+  if (evicted.length > 0) {
+    const pace = evicted.length === 1 ? '' : ' one at a time';
+    sentences.push(`${runOlder(evicted.length)} and will be replaced${pace}: ${namesOf(evicted)}.`);
+  }
   if (left.length > 0) {
     const why = 'rollout: Restart replaces only pods of a StatefulSet or Deployment; replace them yourself';
     sentences.push(`${runOlder(left.length)}: ${namesOf(left)}; ${why}.`);

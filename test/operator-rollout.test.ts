@@ -103,8 +103,7 @@ test('O6 OnDelete evicts nobody, and Ready names who waits; a pod that is delete
   assert.deepEqual(await uidsOf(namespace), [first.metadata.uid, second.metadata.uid].toSorted());
   await namespace.delete('pod', 'db-0');
   await servePod(namespace, await replacementOf(namespace, first, [second]));
-  const one =
-    '2 of 2 pods ready. 1 pod runs with an older spec: db-1. Delete them one at a time, or set rollout: Restart.';
+  const one = '2 of 2 pods ready. 1 pod runs with an older spec: db-1. Delete it, or set rollout: Restart.';
   await namespace.status('orders', 'one waits', (storage) => condition(storage, 'Ready')?.message === one);
 });
 
