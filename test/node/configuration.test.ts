@@ -1,22 +1,53 @@
 /** Configuration and its mistakes on a real node: what changes in running pods, what waits for their replacement, and what people are told. */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import type { PodStatus, WalStorageSpec } from '../../crds/walstorage.generated.ts';
+import type { WalStorage } from '../../operator/kubernetes.ts';
+import { example } from '../crd-refusals.ts';
 import { within } from '../running-sidecar.ts';
+import type { ApiAnswer, ApiRequest } from './api-requests.ts';
 import { testInstalled } from './installation.ts';
-import type { Tenant } from './tenant.ts';
+import { eventually } from './node-scene.ts';
+import { setName, type Tenant } from './tenant.ts';
 
 /** From `kubectl apply` to the last sidecar's report. A kubelet that nobody nudges takes a minute and more. */
 const hotLimitMs = 10_000;
 
-/** What a sidecar has in force, asked in its own container: others don't get to see it. */
-async function configurationOf(tenant: Tenant, pod: string): Promise<Record<string, unknown>> {
-  const script = "fetch('http://127.0.0.1:9464/v1/config').then((r) => r.text()).then((t) => process.stdout.write(t))";
-  const answer = await tenant.kubectl(['exec', pod, '-c', 'walstorage', '--', 'node', '-e', script]);
-  return JSON.parse(answer).configuration.storage.wal_config;
+const claimTemplate = { resources: { requests: { storage: '1Gi' } } };
+
+/** What a sidecar tells in its own container: others don't get to see it. */
+async function ask<Answer>(tenant: Tenant, ordinal: number, path: string): Promise<Answer> {
+  const script = `process.stdout.write(await (await fetch('http://127.0.0.1:9464${path}')).text())`;
+  return JSON.parse(await inSidecar(tenant, ordinal, 'node', '--input-type=module', '-e', script));
 }
 
-function setThreshold(tenant: Tenant, size: string): Promise<string> {
-  const change = JSON.stringify({ spec: { wal: { globalFlushThreshold: size } } });
+function inSidecar(tenant: Tenant, ordinal: number, ...command: readonly string[]): Promise<string> {
+  return tenant.kubectl(['exec', `${setName}-${ordinal}`, '-c', 'walstorage', '--', ...command]);
+}
+
+function patch(tenant: Tenant, spec: object): Promise<string> {
+  const change = JSON.stringify({ spec });
   return tenant.kubectl(['patch', 'walstorage', 'orders', '--type=merge', '-p', change]);
+}
+
+function conditionOf({ status }: WalStorage, type: string): string {
+  const { reason, message } = status?.conditions?.find((one) => one.type === type) ?? {};
+  return `${reason}: ${message}`;
+}
+
+/** Waits until a condition says that, and returns the whole of it. */
+async function condition(tenant: Tenant, type: string, says: RegExp): Promise<string> {
+  const found = await tenant.storage(`${type} says ${says}`, (storage) => says.test(conditionOf(storage, type)));
+  return conditionOf(found, type);
+}
+
+async function restarts(tenant: Tenant, ordinal: number): Promise<number[]> {
+  const database = tenant.database(ordinal);
+  return [await database.restarts('walstorage'), await database.restarts('proximadb')];
+}
+
+interface ConfigurationView {
+  readonly configuration: { readonly storage: { readonly wal_config: Readonly<Record<string, unknown>> } };
 }
 
 testInstalled(
@@ -26,17 +57,242 @@ testInstalled(
     await tenant.runDatabase({ replicas: 2 });
     const before = await tenant.isReady(2);
 
-    await assert.rejects(setThreshold(tenant, '1Mi'), /globalFlushThreshold: .*128Mi/);
-    await setThreshold(tenant, '256Mi');
+    const threshold = (size: string) => patch(tenant, { wal: { globalFlushThreshold: size } });
+    await assert.rejects(threshold('1Mi'), /globalFlushThreshold: .*128Mi/);
+    await threshold('256Mi');
     await within(hotLimitMs, 'all sidecars report the new configuration', async () => {
       const { status } = await tenant.storage('it is read', () => true);
       return status?.updatedPods === 2 && status.configHash !== before.status?.configHash;
     });
     for (const ordinal of [0, 1]) {
-      const { name } = tenant.database(ordinal);
-      assert.equal((await configurationOf(tenant, name))['global_flush_threshold'], 256 * 2 ** 20);
-      assert.equal(await tenant.database(ordinal).restarts('walstorage'), 0);
-      assert.equal(await tenant.database(ordinal).restarts('proximadb'), 0);
+      const { configuration } = await ask<ConfigurationView>(tenant, ordinal, '/v1/config');
+      assert.equal(configuration.storage.wal_config['global_flush_threshold'], 256 * 2 ** 20);
+      assert.deepEqual(await restarts(tenant, ordinal), [0, 0]);
+    }
+  },
+);
+
+testInstalled(
+  'O6 R8 a ConfigMap edited by hand is put back; one that somebody took over is told, the sidecar keeps the old one, and heals at once',
+  async (installation, t) => {
+    const tenant = await installation.tenant(t, 'by-hand');
+    await tenant.runDatabase({ replicas: 1 });
+    const content = ['get', 'configmap', 'orders-walstorage', '-o', 'jsonpath={.data}'];
+    const good = await tenant.kubectl(content);
+    const edit = async (metadata: object): Promise<void> => {
+      const data = { 'walstorage.toml': '[storage.wal_config]\nwal_urls = 7\n' };
+      const change = JSON.stringify({ metadata, data });
+      await tenant.kubectl(['patch', 'configmap', 'orders-walstorage', '--type=merge', '-p', change]);
+    };
+    await edit({});
+    await eventually('it is put back', async () => (await tenant.kubectl(content)) === good);
+
+    await edit({ ownerReferences: null });
+    // The kubelet looks at once.
+    await tenant.kubectl(['annotate', 'pods', '--all', 'look=now']);
+    t.diagnostic(
+      await condition(tenant, 'Degraded', /^ConfigRefused: 1 sidecar refused .*wal_urls = 7: must be a list/),
+    );
+    t.diagnostic(await condition(tenant, 'ConfigRendered', /^NameTaken: ConfigMap orders-walstorage exists/));
+    await tenant.kubectl(['delete', 'configmap', 'orders-walstorage']);
+    await condition(tenant, 'Degraded', /^AllUrlsWork/);
+    await tenant.database(0).appends(11);
+    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+  },
+);
+
+/** The example's spec with one more volume, and a URL on it. */
+function withThirdVolume(): WalStorageSpec {
+  const { volumes = [], wal } = example.spec;
+  return {
+    volumes: [...volumes, { name: 'wal3', mountPath: '/mnt/wal3', claimTemplate }],
+    wal: { ...wal, urls: [...wal.urls, { url: 'file:///mnt/wal3/wal' }] },
+  };
+}
+
+/** What the sidecar of the first pod reports. */
+function firstOf({ status }: WalStorage): PodStatus | undefined {
+  return status?.pods?.find(({ name }) => name === `${setName}-0`);
+}
+
+/** How many pods have the third URL in that state. */
+function third({ status }: WalStorage, state: string): number {
+  return (status?.pods ?? []).filter(({ urls }) => urls?.[2]?.state === state).length;
+}
+
+testInstalled(
+  'O5 O6 an added URL is Pending in old pods, through a crash too; rollout: Restart replaces them one by one, and it is used',
+  async (installation, t) => {
+    const tenant = await installation.tenant(t, 'pending');
+    const replicas = 3;
+    await tenant.runDatabase({ replicas });
+    await tenant.storage('each URL has collections', ({ status }) =>
+      Boolean(status?.urls?.every(({ collections }) => collections >= replicas)),
+    );
+    await tenant.applyStorage(withThirdVolume());
+    const before = await tenant.storage('it is Pending in all', (storage) => third(storage, 'Pending') === replicas);
+
+    await installation.cluster.node.killContainer(`${setName}-0`, 'walstorage');
+    await tenant.storage('the new sidecar reports', (storage) => {
+      const [now, then] = [storage, before].map((one) => Date.parse(firstOf(one)?.lastReportTime ?? ''));
+      return third(storage, 'Pending') === replicas && (now ?? 0) > (then ?? 0) && firstOf(storage)?.ready === true;
+    });
+    await eventually('it was a crash', async () => (await tenant.database(0).restarts('walstorage')) === 1);
+    t.diagnostic(await condition(tenant, 'Ready', /^AllPodsReady: .*not used yet \(Pending\) by 3 pods/));
+
+    await patch(tenant, { rollout: 'Restart' });
+    await tenant.storage('it is Available in all', (storage) => third(storage, 'Available') === replicas);
+    await condition(tenant, 'Ready', /^AllPodsReady: 3 of 3 pods ready\.$/);
+    await isOneByOne(tenant, replicas);
+    await inSidecar(tenant, 0, 'walstorage', 'append', 'fresh', 'payload');
+    await tenant.storage('it is used', ({ status }) => status?.urls?.[2]?.collections === 1);
+    for (const ordinal of [0, 1, 2]) {
+      const { lost, doubled, verified } = await tenant.database(ordinal).appends(11);
+      assert.deepEqual([lost, doubled, verified > 0], [0, 0, true]);
+    }
+  },
+);
+
+interface MadePod {
+  readonly metadata: { readonly name: string; readonly creationTimestamp: string };
+  readonly status: { readonly conditions: readonly { readonly type: string; readonly lastTransitionTime: string }[] };
+}
+
+/** Each pod was made when its predecessor, of the next ordinal, was Ready; the highest first. */
+async function isOneByOne(tenant: Tenant, replicas: number): Promise<void> {
+  const { items }: { items: readonly MadePod[] } = JSON.parse(await tenant.kubectl(['get', 'pods', '-o', 'json']));
+  const pods = new Map(items.map((pod) => [pod.metadata.name, pod]));
+  for (let ordinal = replicas - 1; ordinal > 0; ordinal--) {
+    const [first, next] = [pods.get(`${setName}-${ordinal}`), pods.get(`${setName}-${ordinal - 1}`)];
+    const ready = first?.status.conditions.find(({ type }) => type === 'Ready');
+    const readyAt = Date.parse(ready?.lastTransitionTime ?? '');
+    assert.ok(readyAt <= Date.parse(next?.metadata.creationTimestamp ?? ''), `${ordinal}, then ${ordinal - 1}`);
+  }
+}
+
+testInstalled('O7 a URL that holds collections is not removed: kubectl apply says why', async (installation, t) => {
+  const tenant = await installation.tenant(t, 'removed');
+  await tenant.runDatabase({ replicas: 1 });
+  await tenant.storage('each URL has collections', ({ status }) =>
+    Boolean(status?.urls?.every(({ collections }) => collections > 0)),
+  );
+  const [first] = example.spec.wal.urls;
+  assert.ok(first);
+  const removed = { ...example.spec, wal: { ...example.spec.wal, urls: [first] } };
+  await assert.rejects(tenant.applyStorage(removed), /a URL that holds collections cannot be removed or changed/);
+});
+
+interface UrlsView {
+  readonly urls: readonly { readonly url: string; readonly state: string; readonly reason?: string }[];
+}
+
+const onBucket: WalStorageSpec = {
+  volumes: [{ name: 'wal1', mountPath: '/mnt/wal1', claimTemplate }],
+  wal: {
+    urls: [
+      { url: 'file:///mnt/wal1/wal' },
+      { url: 's3://wal-bucket1/proximadb', credentialsSecretRef: { name: 'wal-s3' } },
+    ],
+  },
+};
+
+testInstalled(
+  'R7 a missing Secret and a wrong key in it are the condition Degraded; a rotated one reaches the sidecar without a restart',
+  async (installation, t) => {
+    const tenant = await installation.tenant(t, 'secrets');
+    await tenant.runDatabase({ replicas: 1, spec: onBucket });
+    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 does not exist/));
+
+    const store = async (stringData: object): Promise<void> => {
+      await tenant.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'wal-s3' }, stringData });
+      // The kubelet looks at once, instead of within a minute.
+      await tenant.kubectl(['annotate', 'pods', '--all', '--overwrite', `look=${Object.keys(stringData).join('.')}`]);
+    };
+    await store({ AWS_ACCESS_KEY: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
+    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 lacks AWS_ACCESS_KEY_ID/));
+    await store({ AWS_ACCESS_KEY_ID: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
+    await eventually('the sidecar has the whole Secret', async () => {
+      const { urls } = await ask<UrlsView>(tenant, 0, '/v1/urls');
+      return urls.some(({ reason = '' }) => reason.startsWith('s3:// comes with a later version'));
+    });
+    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+    const told = [
+      await tenant.kubectl(['get', 'walstorage', '-o', 'yaml']),
+      await tenant.kubectl(['logs', `${setName}-0`, '-c', 'walstorage']),
+      await installation.describe(),
+    ];
+    assert.doesNotMatch(told.join('\n'), /AKIA0000|of-nobody/);
+  },
+);
+
+testInstalled(
+  'R3 a full volume: NOSPACE to the database, Full in the status, and it goes on once there is room',
+  async (installation, t) => {
+    const tenant = await installation.tenant(t, 'full');
+    await installation.cluster.volumes.addSmall('small', 1, 32 * 2 ** 20);
+    const small = { storageClassName: 'small', resources: { requests: { storage: '16Mi' } } };
+    const volumes = [{ name: 'wal1', mountPath: '/mnt/wal1', claimTemplate: small }];
+    await tenant.runDatabase({ replicas: 1, spec: { volumes, wal: { urls: [{ url: 'file:///mnt/wal1/wal' }] } } });
+    const before = await tenant.database(0).appends(11);
+
+    const fill = `const { openSync, writeSync } = require('node:fs');
+      const file = openSync('/mnt/wal1/ballast', 'w');
+      try { for (;;) writeSync(file, Buffer.alloc(4096, 1)); } catch (error) { process.stdout.write(error.code); }`;
+    assert.equal(await inSidecar(tenant, 0, 'node', '-e', fill), 'ENOSPC');
+    const { refused } = await tenant.database(0).until('it is refused', (state) => state.refused !== undefined);
+    assert.match(refused ?? '', /^NOSPACE file:\/\/\/mnt\/wal1\/wal is full: /);
+    t.diagnostic(refused ?? '');
+    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: file:\/\/\/mnt\/wal1\/wal .*Full/));
+    t.diagnostic(await condition(tenant, 'Ready', /^PodsNotReady: 0 of 1 pod ready; waiting for proximadb-0 \(/));
+
+    await inSidecar(tenant, 0, 'node', '-e', "require('node:fs').unlinkSync('/mnt/wal1/ballast')");
+    const after = await tenant.database(0).appends(11);
+    assert.ok(after.verified >= before.acknowledged, JSON.stringify(after));
+    assert.deepEqual([after.lost, after.doubled], [0, 0]);
+    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+  },
+);
+
+/** A status with an entry for a pod, under the uid of the sidecar's own. */
+function entry(name: string): object {
+  return { pods: [{ name, uid: 'POD_UID', ready: true, collections: 1 }] };
+}
+
+/** What a sidecar's token is used for here, and what the API server must say to it. */
+function identityTable(namespace: string): readonly (readonly [what: string, status: number, ask: ApiRequest])[] {
+  const storages = `/apis/wal.proximadb.io/v1alpha1/namespaces/${namespace}/walstorages`;
+  const apply = (path: string, status: object | undefined, more: object = {}): ApiRequest => {
+    const { apiVersion, kind } = example;
+    const body = { apiVersion, kind, metadata: { name: path.split('/')[0] }, status, ...more };
+    return { method: 'PATCH', path: `${storages}/${path}?fieldManager=pod-POD_UID&force=true`, body };
+  };
+  const ready = { type: 'Ready', status: 'True', reason: 'Mine', lastTransitionTime: '2026-01-01T00:00:00Z' };
+  const secrets = `/api/v1/namespaces/${namespace}/secrets`;
+  return [
+    ['its own entry', 200, apply('orders/status', entry(`${setName}-0`))],
+    ["another pod's entry", 422, apply('orders/status', entry(`${setName}-1`))],
+    ['conditions', 422, apply('orders/status', { conditions: [{ ...ready, message: 'all is well' }] })],
+    ['spec', 403, apply('orders', undefined, { spec: { rollout: 'Restart' } })],
+    ['another WalStorage', 403, apply('others/status', entry(`${setName}-0`))],
+    ['a Secret', 403, { method: 'GET', path: `${secrets}/wal-s3` }],
+    ['all Secrets', 403, { method: 'GET', path: secrets }],
+  ];
+}
+
+testInstalled(
+  "O1 the sidecar's own token changes its own entry of the status only: everything else is refused",
+  async (installation, t) => {
+    const tenant = await installation.tenant(t, 'identity');
+    await tenant.runDatabase({ replicas: 2 });
+    await tenant.apply({ ...example, metadata: { name: 'others' } });
+    const table = identityTable(tenant.namespace);
+    const script = readFileSync(new URL('api-requests.ts', import.meta.url), 'utf8');
+    const command = ['node', '--input-type=module-typescript', '-e', script];
+    const requests = JSON.stringify(table.map(([, , request]) => request));
+    const answers: readonly ApiAnswer[] = JSON.parse(await inSidecar(tenant, 0, ...command, requests));
+    for (const [index, [what, status]] of table.entries()) {
+      assert.equal(answers[index]?.status, status, `${what}: ${JSON.stringify(answers[index])}`);
+      t.diagnostic(`${what}: ${answers[index]?.message ?? 'taken'}`);
     }
   },
 );
