@@ -223,6 +223,32 @@ test('a StatefulSet before its WalStorage: an event says what is missing, and it
   await eventually('its pod', async () => (await sidecarOf(namespace, 'db-0')) || undefined);
 });
 
+test('a quota that the sidecar goes over: an event says which and by how much, and the pod comes once it is raised', async (t) => {
+  const namespace = await namespaceFor(t);
+  await namespace.applyStorage('orders', spec);
+  const quota = (memory: string): Promise<void> =>
+    plane.apply({
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'team', namespace: namespace.name },
+      spec: { hard: { 'limits.memory': memory } },
+    });
+  await quota('512Mi');
+  const { metadata, spec: podSpec } = podOf({ container: { resources: { limits: { memory: '64Mi' } } } });
+  const labels = { app: 'db', ...metadata.labels };
+  const template = { metadata: { labels }, spec: { ...podSpec, serviceAccountName: 'db' } };
+  await apply(namespace.name, workload('StatefulSet', { serviceName: 'db', template }));
+  const exceeded =
+    /exceeded quota: team, requested: limits\.memory=832Mi, used: limits\.memory=0, limited: limits\.memory=512Mi/;
+  const said = await eventually('an event', async () => {
+    const events = await failedCreates(namespace);
+    return exceeded.test(events) ? events : undefined;
+  });
+  t.diagnostic(said);
+  await quota('1Gi');
+  await eventually('its pod', async () => (await sidecarOf(namespace, 'db-0')) || undefined);
+});
+
 async function sidecarOf(namespace: Namespace, pod: string): Promise<string> {
   const path = 'jsonpath={.spec.initContainers[0].name}';
   return await plane.kubectl(['get', 'pod', pod, '-n', namespace.name, '--ignore-not-found', '-o', path]);
