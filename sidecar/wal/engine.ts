@@ -15,6 +15,7 @@ import { MemoryBudget } from './budget.ts';
 import type { Clock } from './clock.ts';
 import { Collection } from './collection.ts';
 import { Committer } from './committer.ts';
+import { Deletion } from './deletion.ts';
 import { deleteDirectory } from './dropped-directory.ts';
 import { type OldJournal, startEpoch } from './epoch.ts';
 import { Flusher, journalFileBytesMax } from './flusher.ts';
@@ -486,23 +487,6 @@ export class WalEngine implements Wal {
 
   #warn(collection: Collection, error: unknown, what: string): void {
     this.#options.logger.warn({ url: collection.home.managed.url, err: error }, what);
-  }
-}
-
-/** The deletion of a dropped incarnation's storage: tried until it succeeds, by whoever needs it. */
-class Deletion {
-  readonly #work: () => Promise<void>;
-  #running: Promise<void> | undefined;
-
-  constructor(work: () => Promise<void>) {
-    this.#work = work;
-  }
-
-  async finish(): Promise<void> {
-    this.#running ??= this.#work().finally(() => {
-      this.#running = undefined;
-    });
-    await this.#running;
   }
 }
 
