@@ -27,6 +27,7 @@ import {
 import type { NudgeAction } from './nudges.ts';
 import type { PruneAction } from './plan.ts';
 import type { EvictAction, Owner } from './rollout.ts';
+import { unended } from './sentence.ts';
 import type { OperatorStatus } from './status.ts';
 import { isFinished } from './usage.ts';
 
@@ -153,7 +154,7 @@ export async function evictPod(
     if (!(error instanceof ApiError)) throw error;
     if (error.status === 404) return undefined;
     // 429: a PodDisruptionBudget; 500: two of them; 409: a successor has the name; 403: a right that we lack.
-    const why = `the eviction of ${podName} is refused: ${error.said.replace(/\.$/, '')}`;
+    const why = `the eviction of ${podName} is refused: ${unended(error.said)}`;
     return { why, againMs: Math.max(error.retryAfterMs ?? 0, refusedAgainMs) };
   }
 }

@@ -28,6 +28,7 @@ import {
   type WalStorage,
 } from './kubernetes.ts';
 import { quantityBytes } from './quantity.ts';
+import { unended } from './sentence.ts';
 import { isFinished } from './usage.ts';
 
 /** On a claim: the volume of the WalStorage that it was made for. */
@@ -143,7 +144,7 @@ export function refusedClaim({ object, podName, size, sizeBefore }: ClaimAction,
   const what = isMissing
     ? `PersistentVolumeClaim ${name} (${size}) cannot be made, and pod ${podName} waits for it`
     : `PersistentVolumeClaim ${name} of pod ${podName} cannot grow from ${sizeBefore} to ${size}`;
-  const message = `${what}. The API server says: ${said.replace(/\.$/, '')}. ${remedyOf(said, isMissing)}`;
+  const message = `${what}. The API server says: ${unended(said)}. ${remedyOf(said, isMissing)}`;
   return { reason: 'ClaimRefused', claimName: name, podName, message, isMissing };
 }
 

@@ -16,7 +16,7 @@ import type { StatusCondition } from '../crds/walstorage.generated.ts';
 import type { ClaimProblem } from './claims.ts';
 import { sidecarName } from './injection/names.ts';
 import type { WalStorage } from './kubernetes.ts';
-import { counted, list } from './sentence.ts';
+import { counted, list, unended } from './sentence.ts';
 import type { ReportingPod } from './usage.ts';
 import { sharedPlaces } from './webhook/shared-places.ts';
 
@@ -108,7 +108,7 @@ function configRefused({ pods }: ProblemInput): Problem | undefined {
   if (refusing.length === 0) return undefined;
   const whys = [...Map.groupBy(refusing, ({ entry }) => entry?.configError ?? '')].map(([error, group]) => {
     const names = group.map(({ pod }) => pod.metadata.name);
-    const lines = error.split('\n').map((line) => line.trim().replace(/\.$/, ''));
+    const lines = error.split('\n').map(unended);
     return `${list(names)}: ${lines.filter((line) => line !== '').join('; ')}`;
   });
   const whose = counted(refusing.length, 'sidecar');
@@ -142,7 +142,7 @@ function urlsNotAvailable({ pods }: ProblemInput): Problem | undefined {
 
 /** A sidecar's reason, which may end as a sentence does. */
 function inParentheses(reason: string): string {
-  const words = reason.trim().replace(/\.$/, '');
+  const words = unended(reason);
   return words === '' ? '' : ` (${words})`;
 }
 

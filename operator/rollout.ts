@@ -22,6 +22,7 @@ import { memoryNeededBytes } from './injection/memory.ts';
 import { injectedAnnotation, sidecarName } from './injection/names.ts';
 import type { OwnerReference, Pod, Resource, WalStorage } from './kubernetes.ts';
 import { quantityBytes } from './quantity.ts';
+import { list } from './sentence.ts';
 import type { ReportingPod } from './usage.ts';
 
 /** A controller of pods, and how many of ours it has that are not on their way out. */
@@ -158,8 +159,8 @@ function victimOf(input: RolloutInput, replaceable: readonly ReportingPod[]): Ch
   const [first, second] = waiting;
   if (first === undefined) return { victim: highest(replaceable.map(({ pod }) => pod)) };
   if (second === undefined && replaceable.includes(first)) return { victim: first.pod };
-  const names = waiting.map(({ pod }) => pod.metadata.name).slice(0, 5);
-  return { waitsFor: `it waits until ${names.join(', ')} ${waiting.length === 1 ? 'is' : 'are'} ready` };
+  const names = list(waiting.map(({ pod }) => pod.metadata.name));
+  return { waitsFor: `it waits until ${names} ${waiting.length === 1 ? 'is' : 'are'} ready` };
 }
 
 /** The pod of the highest ordinal, as a StatefulSet would begin; by name where there are none. */

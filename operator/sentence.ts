@@ -14,6 +14,11 @@ export function list(names: readonly string[]): string {
   return names.slice(0, namesShown).join(', ') + (more > 0 ? `, and ${more} more` : '');
 }
 
+/** Without the full stop at its end: what others say, to be quoted inside a sentence of ours. */
+export function unended(text: string): string {
+  return text.trim().replace(/\.$/, '');
+}
+
 /**
  * The text, cut to at most so many bytes of UTF-8 where it is longer, with `…` at the end then. Never inside a character:
  * what the API server stores must be what was sent, else it would be sent again and again.

@@ -126,7 +126,7 @@ const refusals: readonly (readonly [what: string, request: object, known: Known,
     { names: ['order', 'invoices'] },
     /template\. There: invoices, order\.$/,
   ],
-  ['no such WalStorage, five of many are named', {}, { names: many }, /There: a, b, c, d, e and 2 more\.$/],
+  ['no such WalStorage, five of many are named', {}, { names: many }, /There: a, b, c, d, e, and 2 more\.$/],
   [
     'an empty label',
     { object: labelled('') },

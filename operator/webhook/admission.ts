@@ -12,6 +12,7 @@ import { inject } from '../injection/inject.ts';
 import type { AdmittedPod } from '../injection/pod.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
 import { renderSpec } from '../rendering.ts';
+import { list } from '../sentence.ts';
 import { patchOf } from './patch.ts';
 import type { AdmissionRequest, Verdict } from './review.ts';
 import { type Place, sharedPlaces } from './shared-places.ts';
@@ -33,9 +34,6 @@ export interface AdmissionSettings {
   readonly image: string;
   readonly operatorVersion: string;
 }
-
-/** How many names a message lists before it only counts. */
-const namesShown = 5;
 
 /** The verdict on a request; never rejects for what the request or the WalStorage is. */
 export async function admit(request: AdmissionRequest, lookup: Lookup, settings: AdmissionSettings): Promise<Verdict> {
@@ -79,10 +77,8 @@ function refused(refusal: string): Verdict {
 
 function noStorage(name: string, namespace: string, there: readonly string[]): string {
   const remedy = `create it, or correct the label ${storageLabel} of the pod template.`;
-  const more = there.length - namesShown;
-  const names = there.toSorted().slice(0, namesShown).join(', ') + (more > 0 ? ` and ${more} more` : '');
   const what = name === '' ? `the label ${storageLabel} names no WalStorage` : `no WalStorage ${name}`;
-  return `${what} in namespace ${namespace}: ${remedy}${there.length === 0 ? '' : ` There: ${names}.`}`;
+  return `${what} in namespace ${namespace}: ${remedy}${there.length === 0 ? '' : ` There: ${list(there.toSorted())}.`}`;
 }
 
 function notWatched(name: string, namespace: string): string {
