@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto';
+import { hashOf } from '../sidecar/config/hash.ts';
 
 /** The API server takes no longer name of an object. */
 const nameLengthMax = 253;
@@ -11,7 +11,7 @@ const nameLengthMax = 253;
  * @param volumeName as the WalStorage has it
  */
 export function claimName(storageName: string, volumeName: string, podName: string): string {
-  const hash = createHash('sha256').update(`${storageName}/${volumeName}/${podName}`).digest('hex').slice(0, 8);
+  const hash = hashOf(`${storageName}/${volumeName}/${podName}`).slice(0, 8);
   const end = `-${volumeName}-${hash}`;
   // A label of the name may not begin with '-', so that the cut may not leave a '.' before ours.
   const begin = podName.slice(0, nameLengthMax - end.length).replace(/[-.]+$/, '');

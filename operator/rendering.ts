@@ -16,6 +16,7 @@ import { hashOf } from '../sidecar/config/hash.ts';
 import { parse, refuseUnsupported } from '../sidecar/config/parse.ts';
 import { format } from '../sidecar/config/problem.ts';
 import { type RenderedComponent, type RenderedUrl, type RenderedWal, render } from '../sidecar/config/render.ts';
+import { credentialsDirectory } from './injection/names.ts';
 import { quantityBytes } from './quantity.ts';
 
 /** A URL of the configuration. */
@@ -45,8 +46,6 @@ export type RenderOutcome =
   | { readonly problems: string };
 
 const perPodSuffix = '/${POD_NAMESPACE}/${POD_NAME}';
-/** Where the Secrets of credentialsSecretRef are mounted, each in a directory of its name (interfaces, section 6). */
-export const credentialsDirectory = '/etc/walstorage/credentials';
 
 /** Stands for a pod's environment where only the form of the configuration matters. */
 const anyPod = { POD_NAMESPACE: 'namespace', POD_NAME: 'pod', POD_UID: 'uid', WALSTORAGE_NAME: 'storage' };

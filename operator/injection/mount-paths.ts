@@ -1,7 +1,6 @@
 /** What lies where in a container's file system, by its mounts alone. */
 import { posix } from 'node:path';
 import type { VolumeMount } from './pod.ts';
-import { joined } from './volumes.ts';
 
 /** Whether a container with these mounts sees, under the wanted path, the wanted directory already. */
 export function reaches(mounts: readonly VolumeMount[], wanted: VolumeMount): boolean {
@@ -13,6 +12,11 @@ export function reaches(mounts: readonly VolumeMount[], wanted: VolumeMount): bo
   if (mounts.some((mount) => mount !== deepest && isInside(mount.mountPath, path))) return false;
   const inside = posix.relative(posix.resolve(deepest.mountPath), path);
   return joined(deepest.subPath ?? '', inside) === joined(wanted.subPath ?? '');
+}
+
+/** The path below a volume's root; empty for the root. */
+export function joined(...paths: readonly string[]): string {
+  return paths.flatMap((path) => path.split('/').filter((segment) => segment !== '' && segment !== '.')).join('/');
 }
 
 /** Whether a path is another, or lies inside it. */

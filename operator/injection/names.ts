@@ -16,6 +16,8 @@ export const containersAnnotation = `${apiGroup}/containers`;
 /** Of the sidecar: configuration, token and the Secrets lie below. */
 export const ownDirectory = '/etc/walstorage';
 export const configDirectory = `${ownDirectory}/config`;
+/** Each Secret in a directory of its name. */
+export const credentialsDirectory = `${ownDirectory}/credentials`;
 /** Not below the socket's directory: there the database would see it. */
 export const tokenDirectory = `${ownDirectory}/token`;
 export const socketDirectory = '/run/walstorage';

@@ -4,6 +4,7 @@
  * Here and in volumes.ts some fields have the value that the API server would give them: it asks a second time with a pod
  * that has its defaults, and then there is nothing to change.
  */
+import { configKey } from '../desired.ts';
 import type { WalStorage } from '../kubernetes.ts';
 import { resourcesOf } from './memory.ts';
 import { configDirectory, httpPort, portName, sidecarName, socketPath, tokenDirectory } from './names.ts';
@@ -72,7 +73,7 @@ function environment(storage: WalStorage, port: number): EnvVar[] {
     ofPod('POD_NAME', 'metadata.name'),
     ofPod('POD_NAMESPACE', 'metadata.namespace'),
     ofPod('POD_UID', 'metadata.uid'),
-    variable('WALSTORAGE_CONFIG', `${configDirectory}/walstorage.toml`),
+    variable('WALSTORAGE_CONFIG', `${configDirectory}/${configKey}`),
     variable('WALSTORAGE_SOCKET', socketPath),
     variable('WALSTORAGE_HTTP', `:${port}`),
     variable('WALSTORAGE_TOKEN_DIR', tokenDirectory),

@@ -11,18 +11,20 @@
  *
  * The configuration is mounted as a directory: a subPath mount would never be updated.
  */
-import { createHash } from 'node:crypto';
 import { posix } from 'node:path';
 import type { Volume } from '../../crds/walstorage.generated.ts';
 import { type Component, components } from '../../sidecar/assignment/assignment.ts';
+import { hashOf } from '../../sidecar/config/hash.ts';
 import { parseStorageUrl } from '../../sidecar/config/storage-url.ts';
 import { claimName } from '../claim-name.ts';
 import { ownedName } from '../desired.ts';
 import type { WalStorage } from '../kubernetes.ts';
-import { credentialsDirectory, renderedUrl, volumeOf } from '../rendering.ts';
+import { renderedUrl, volumeOf } from '../rendering.ts';
+import { joined } from './mount-paths.ts';
 import {
   configDirectory,
   configVolume,
+  credentialsDirectory,
   socketDirectory,
   socketVolume,
   tokenDirectory,
@@ -147,11 +149,6 @@ function mountOf(volume: Volume, mountPath: string, inside: string): VolumeMount
   return { name: nameInPod(volume), mountPath, ...(subPath === '' ? {} : { subPath }) };
 }
 
-/** The path below a volume's root; empty for the root. */
-export function joined(...paths: readonly string[]): string {
-  return paths.flatMap((path) => path.split('/').filter((segment) => segment !== '' && segment !== '.')).join('/');
-}
-
 /** Distinct, in the order of the URLs. */
 function secretNames(storage: WalStorage): string[] {
   return [...new Set(urlsOf(storage).flatMap(({ secretName }) => secretName ?? []))];
@@ -159,7 +156,7 @@ function secretNames(storage: WalStorage): string[] {
 
 /** A Secret's name may be longer than a volume's, and have dots. */
 function secretVolume(secret: string): string {
-  return `${volumePrefix}credentials-${createHash('sha256').update(secret).digest('hex').slice(0, 8)}`;
+  return `${volumePrefix}credentials-${hashOf(secret).slice(0, 8)}`;
 }
 
 /** The directories of the non-WAL file:// URLs: those that are known, and those that can't be yet. */
