@@ -3,15 +3,15 @@
  *
  * A volume in memory (emptyDir, medium Memory) counts to the container that writes it: under WAL URLs that is the sidecar.
  */
+import { globalFlushThresholdBytesDefault } from '../../sidecar/config/sections.ts';
 import { memoryOverheadBytes } from '../../sidecar/memory.ts';
-import { type WalStorage } from '../kubernetes.ts';
+import type { WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
 import { volumeOf } from '../rendering.ts';
 import type { Resources } from './pod.ts';
 import { volumesOf } from './volumes.ts';
 
 const mebibyte = 2 ** 20;
-const defaultThreshold = '512Mi';
 /** It works in bursts; without a limit it takes what the node has left. */
 const cpuRequest = '100m';
 
@@ -21,7 +21,7 @@ export function memoryNeededBytes(storage: WalStorage): number {
 }
 
 export function thresholdOf({ spec }: WalStorage): number | string {
-  return spec.wal.globalFlushThreshold ?? defaultThreshold;
+  return spec.wal.globalFlushThreshold ?? quantityOf(globalFlushThresholdBytesDefault);
 }
 
 /** The container's resources: what the user gave, and our defaults for the rest. */

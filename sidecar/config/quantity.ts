@@ -18,9 +18,13 @@ const binaryPrefixes = 'KMGTPE';
  * What is no quantity is given back as it is.
  */
 export function canonicalQuantity(quantity: number | string): string {
-  const text = String(quantity);
-  const match = /^([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE])|([KMGTPE])i)?$/.exec(text);
-  if (match === null) return text;
+  return exactQuantity(quantity) ?? String(quantity);
+}
+
+/** The quantity as a decimal number without loss, `<digits>e<exponent>`; undefined if it is no quantity. */
+export function exactQuantity(quantity: number | string): string | undefined {
+  const match = /^([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE])|([KMGTPE])i)?$/.exec(String(quantity));
+  if (match === null) return undefined;
   const [, sign = '', digits = '', power = '0', decimal = '', binary = ''] = match;
   const [whole = '', fraction = ''] = digits.split('.');
   const doublings = binary === '' ? 0 : 10 * (1 + binaryPrefixes.indexOf(binary));

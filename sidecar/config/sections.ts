@@ -17,7 +17,7 @@ import { readUrlList, type WrittenUrl } from './url-lists.ts';
 
 const mebibyte = 1024 * 1024;
 const globalFlushThresholdBytesMin = 128 * mebibyte;
-const globalFlushThresholdBytesDefault = 512 * mebibyte;
+export const globalFlushThresholdBytesDefault = 512 * mebibyte;
 /** The threshold holds two flushes of a collection at least: one on its way to storage, one filling. */
 const flushesInThreshold = 2;
 
