@@ -67,6 +67,7 @@ const refusals: ReadonlySet<number> = new Set([400, 403, 422]);
 /** Of one reconcile, so that one WalStorage of many pods doesn't keep the others waiting. */
 const claimsMax = 100;
 const nudgesMax = 50;
+const prunesMax = 50;
 const eventsMax = 10;
 /** More of the same is done after so long. */
 const restAgainMs = 100;
@@ -124,7 +125,8 @@ export class Reconciler {
     const evictAgainMs = await this.#evict(storage, planned.eviction, signal);
     const stopped = objects.refused ?? refused;
     if (stopped !== undefined) throw stopped;
-    const isRestLeft = planned.claims.length > 0 || planned.nudges.length > nudgesMax;
+    const { claims, nudges, prunes } = planned;
+    const isRestLeft = claims.length > 0 || nudges.length > nudgesMax || prunes.length > prunesMax;
     return soonest(planned.againMs, nudgeMs, evictAgainMs, isRestLeft ? restAgainMs : undefined);
   }
 
@@ -226,7 +228,7 @@ export class Reconciler {
     const { client, caches, logger } = this.#options;
     const key = keyOf(storage);
     try {
-      for (const prune of planned.prunes) {
+      for (const prune of planned.prunes.slice(0, prunesMax)) {
         const stored = await pruneEntry(client, storage, prune, signal);
         if (stored === undefined) continue;
         caches.refresh('storage', stored);

@@ -133,7 +133,8 @@ function replacements({ spec }: WalStorage, { outdated, left }: Rollout): string
     const remedy = outdated.length === 1 ? 'Delete it' : 'Delete them one at a time';
     return [`${runOlder(outdated.length)}: ${namesOf(outdated)}. ${remedy}, or set rollout: Restart.`];
   }
-  const evicted = outdated.filter((pod) => !left.includes(pod));
+  const isLeft = new Set(left);
+  const evicted = outdated.filter((pod) => !isLeft.has(pod));
   const sentences: string[] = [];
   if (evicted.length > 0) {
     const pace = evicted.length === 1 ? '' : ' one at a time';
