@@ -20,7 +20,7 @@
 import { setTimeout as wait } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { type ApiClient, ApiError, type Fence } from './client.ts';
-import { asObject, collectionPath, type Lease, type LeaseSpec, leases, objectPath } from './kubernetes.ts';
+import { asObject, collectionPath, type Lease, type LeaseSpec, leases, microTime, objectPath } from './kubernetes.ts';
 
 /** The monotonic clock. */
 export interface Clock {
@@ -224,7 +224,8 @@ export class Election implements Fence {
     const { identity } = this.#options;
     const { holderIdentity = '', leaseTransitions = 0, acquireTime } = found?.spec ?? {};
     const isOurs = holderIdentity === identity;
-    const renewTime = microTime();
+    // For people who read the record; nothing here counts on it.
+    const renewTime = microTime(new Date());
     const spec = {
       holderIdentity: identity,
       leaseDurationSeconds: leaseMs / 1000,
@@ -241,7 +242,7 @@ export class Election implements Fence {
     const { logger } = this.#options;
     const held = this.#seen?.lease;
     if (held === undefined) return;
-    const renewTime = microTime();
+    const renewTime = microTime(new Date());
     const spec = { ...held.spec, holderIdentity: '', leaseDurationSeconds: 1, renewTime };
     // The signal of this process has aborted by now.
     await this.#write(held, spec, new AbortController().signal).catch((error: unknown) =>
@@ -263,9 +264,4 @@ export class Election implements Fence {
         : await client.replace(this.#path, { ...found, spec }, signal, requestMs);
     this.#see(asObject<Lease>(stored));
   }
-}
-
-/** Now, for people who read the record; nothing here counts on it. */
-function microTime(): string {
-  return new Date().toISOString().replace('Z', '000Z');
 }

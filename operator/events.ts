@@ -10,9 +10,10 @@
  * | Degraded, DurabilityLimited | False (told only when it was True) | True |
  */
 import type { StatusCondition } from '../crds/walstorage.generated.ts';
+import { shortened } from '../sidecar/shortened.ts';
 import { operatorName } from './desired.ts';
-import { apiVersion, type WalStorage } from './kubernetes.ts';
-import { list, shortened } from './sentence.ts';
+import { apiVersion, microTime, type WalStorage } from './kubernetes.ts';
+import { list } from './sentence.ts';
 
 export interface Occurrence {
   readonly type: 'Normal' | 'Warning';
@@ -70,8 +71,7 @@ export function eventOf(
     apiVersion: 'events.k8s.io/v1',
     kind: 'Event',
     metadata: { name: `${name}.${nameOf(now, number)}`, namespace },
-    // A MicroTime: six digits, or the API server refuses it.
-    eventTime: now.toISOString().replace('Z', '000Z'),
+    eventTime: microTime(now),
     reportingController: operatorName,
     reportingInstance: instance,
     regarding: { apiVersion, kind: 'WalStorage', name, namespace, uid, resourceVersion },

@@ -243,6 +243,11 @@ export function asWatchEvent(line: unknown): WatchEvent {
   }
 }
 
+/** A MicroTime: six digits of a second, or the API server refuses it. */
+export function microTime(date: Date): string {
+  return date.toISOString().replace('Z', '000Z');
+}
+
 /** An object's key in caches and queues: `namespace/name`. */
 export function keyOf(object: KubernetesObject): string {
   return `${object.metadata.namespace}/${object.metadata.name}`;

@@ -15,13 +15,14 @@
  * A condition's time moves only when its status does.
  */
 import type { StatusCondition, Volume, WalStorageStatus } from '../crds/walstorage.generated.ts';
+import { shortened } from '../sidecar/shortened.ts';
 import type { ClaimProblem } from './claims.ts';
 import { type Pod, storageLabel, type WalStorage } from './kubernetes.ts';
 import { degraded, hasFaultyUrl, lacksSidecar } from './problems.ts';
 import { humanSize } from './quantity.ts';
 import { type PlacedUrl, volumeOf } from './rendering.ts';
 import type { Rollout } from './rollout.ts';
-import { counted, list, shortened } from './sentence.ts';
+import { counted, list } from './sentence.ts';
 import { type ReportingPod, sum, urlTotals } from './usage.ts';
 
 export type OperatorStatus = Required<Omit<WalStorageStatus, 'pods'>>;

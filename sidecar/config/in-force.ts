@@ -12,6 +12,7 @@
  * A URL that was removed stays in use until the process ends; one that was added is Pending until then.
  */
 import type { Component } from '../assignment/assignment.ts';
+import { shortened } from '../shortened.ts';
 import { type Difference, differences, withHot } from './changes.ts';
 import type { Configuration } from './configuration.ts';
 import { walSection } from './keys.ts';
@@ -70,7 +71,7 @@ export class ConfigurationInForce {
   take({ configuration: next, hash, problems }: Parsed): Taken | undefined {
     const refused = next === undefined ? problems : refuseUnsupported(next);
     if (next === undefined || refused.length > 0) {
-      this.error = shortened(format(refused).trim().replaceAll('\n', ' | '));
+      this.error = shortened(format(refused).trim().replaceAll('\n', ' | '), errorBytesMax);
       return undefined;
     }
     const { waitingUrls } = this.#startedWith;
@@ -131,12 +132,4 @@ function urlsOf({ components: configured }: Configuration): AddedUrl[] {
 function addedUrls(old: Configuration, next: Configuration): AddedUrl[] {
   const known = new Set(urlsOf(old).map(({ component, url }) => `${component} ${url.url}`));
   return urlsOf(next).filter(({ component, url }) => !known.has(`${component} ${url.url}`));
-}
-
-/** The text, cut to `errorBytesMax` bytes. */
-function shortened(text: string): string {
-  const bytes = Buffer.from(text);
-  if (bytes.length <= errorBytesMax) return text;
-  const cut = bytes.subarray(0, errorBytesMax - Buffer.byteLength('…')).toString();
-  return `${cut.replace(/\uFFFD+$/, '')}…`;
 }

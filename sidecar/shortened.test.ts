@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import { shortened } from './sentence.ts';
+import { shortened } from './shortened.ts';
 
 test('R5 a text that is too long is cut at a character, with the bytes that it may have', () => {
   assert.equal(shortened('short', 5), 'short');
