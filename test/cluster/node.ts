@@ -43,7 +43,7 @@ export class Node {
     node.#startContainerd();
     await node.#until('containerd answers', async () => succeeds(node.ctr('version')));
     for (const image of [await pauseImage(), ...images]) await node.loadImage(image);
-    node.startKubelet();
+    await node.startKubelet();
     node.#spawn('kube-proxy', [`--config=${enclosure.directory}/kube-proxy.json`, `--hostname-override=${nodeName}`]);
     node.#spawn('coredns', [`-conf=${enclosure.directory}/Corefile`]);
     await node.#until('the node is Ready', () => node.isReady());
@@ -72,7 +72,8 @@ export class Node {
     await this.#kill('kubelet');
   }
 
-  startKubelet(): void {
+  /** Resolves when the kubelet answers. */
+  async startKubelet(): Promise<void> {
     const { directory } = this.#enclosure;
     this.#spawn('kubelet', [
       `--config=${directory}/kubelet.json`,
@@ -82,6 +83,8 @@ export class Node {
       `--root-dir=${directory}/kubelet`,
       `--cert-dir=${directory}/kubelet-certificates`,
     ]);
+    const healthz = `/api/v1/nodes/${nodeName}/proxy/healthz`;
+    await this.#until('the kubelet answers', async () => succeeds(this.#plane.kubectl(['get', '--raw', healthz])));
   }
 
   /** Ends containerd as a crash does, and starts it again; containers go on meanwhile. Resolves when it answers. */

@@ -1,4 +1,5 @@
 /** The stand-in database in a pod, as a test sees it. */
+import assert from 'node:assert/strict';
 import type { RealCluster } from '../cluster/real-cluster.ts';
 import type { State } from './database.ts';
 import { eventually } from './node-scene.ts';
@@ -16,7 +17,7 @@ export class DatabasePod {
 
   /** What it tells of itself; undefined while it does not run. */
   async state(): Promise<State | undefined> {
-    const path = `/api/v1/namespaces/${this.#namespace}/pods/${this.name}:8080/proxy/`;
+    const path = `/api/v1/namespaces/${this.#namespace}/pods/${this.name}:5678/proxy/`;
     const text = await this.#cluster.kubectl(['get', '--raw', path]).catch(() => undefined);
     return text === undefined ? undefined : JSON.parse(text);
   }
@@ -37,6 +38,16 @@ export class DatabasePod {
     await eventually(what, look, () => this.#describe(last));
     if (last === undefined) throw new Error(`${this.name} tells nothing`);
     return last;
+  }
+
+  /** Waits until it appends after having replayed more often than `before`, and all that was acknowledged was there, once. */
+  async unharmed(before?: State): Promise<State> {
+    const what = `${this.name} has replayed all and appends`;
+    const state = await this.until(what, ({ appending, replays, lost, doubled }) => {
+      return lost + doubled > 0 || (appending && replays > (before?.replays ?? 0));
+    });
+    assert.deepEqual({ lost: state.lost, doubled: state.doubled }, { lost: 0, doubled: 0 }, this.name);
+    return state;
   }
 
   /** How often the container was started again. */

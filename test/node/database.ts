@@ -7,10 +7,10 @@
  *
  * Environment: PROXIMADB_WAL_SOCKET; LEDGER_DIR; COLLECTIONS (11); ROUNDS: with it, it appends so often to each collection and
  * ends, as a job does. Without it goes on until SIGTERM, appends once more to each, and ends with 0. It prints a JSON line an event, and
- * serves its state at :8080.
+ * serves its state over HTTP on the port of ProximaDB's REST API, so that the example's probe is answered.
  */
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, unlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
@@ -18,12 +18,14 @@ import { asEntries, ErrorReply, type ReadEntry, RespClient, Unanswered } from '.
 
 const socket = required('PROXIMADB_WAL_SOCKET');
 const ledgerFile = join(required('LEDGER_DIR'), 'ledger');
+/** There while no process is running that should have removed it. */
+const endFile = join(required('LEDGER_DIR'), 'ended');
 const collectionCount = Number(process.env['COLLECTIONS'] ?? 11);
 const roundsMax = Number(process.env['ROUNDS'] ?? Number.POSITIVE_INFINITY);
 const payloadBytes = 512;
 const roundMs = 100;
 const retryMs = 50;
-const statusPort = 8080;
+const statusPort = 5678;
 const pageEntries = 1000;
 
 /** What a test reads. */
@@ -39,6 +41,8 @@ export interface State {
   replays: number;
   /** Whether the first connection of this process was accepted at once. */
   readyAtStart: boolean;
+  /** Whether the process before this one ended in order: by SIGTERM, its last append acknowledged. */
+  endedInOrder: boolean;
   appending: boolean;
   /** The error that the last refused append got. */
   refused: string | undefined;
@@ -51,6 +55,7 @@ const state: State = {
   doubled: 0,
   replays: 0,
   readyAtStart: false,
+  endedInOrder: false,
   appending: false,
   refused: undefined,
 };
@@ -67,6 +72,10 @@ async function main(): Promise<void> {
   });
   const server = createServer((_request, response) => response.end(JSON.stringify(state))).listen(statusPort);
   const ledger = await openLedger();
+  state.endedInOrder = await unlink(endFile).then(
+    () => true,
+    () => false,
+  );
   let client = await RespClient.connect(socket).catch(() => undefined);
   state.readyAtStart = client !== undefined;
   for (let round = 0; round < roundsMax; ) {
@@ -83,6 +92,7 @@ async function main(): Promise<void> {
       client = await leave(client, error);
     }
   }
+  await writeFile(endFile, '');
   report('ended');
   await ledger.close();
   server.close();

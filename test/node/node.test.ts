@@ -46,7 +46,7 @@ testOnNode(
 
     await cluster.node.stopKubelet();
     await cluster.node.restartContainerd();
-    cluster.node.startKubelet();
+    await cluster.node.startKubelet();
     await eventually('the node is Ready', () => cluster.node.isReady());
     const after = await database.appends(entriesMore);
     assert.equal(after.replays, before.replays, 'containers went on meanwhile');
