@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
-import { access, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, readdir, readFile, rm, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { cacheDirectory, cached } from './cache.ts';
+import { cacheDirectory, cached, pruneCache } from './cache.ts';
 
 const inherited = process.env['XDG_CACHE_HOME'];
 let root: string;
@@ -42,4 +42,15 @@ test('what could not be made is absent, leaves nothing behind, and is tried agai
     [],
   );
   await access(await cached('broken', () => Promise.resolve()));
+});
+
+test('of a kind only those that were made last are kept', async () => {
+  for (const [index, name] of ['image-1', 'image-2', 'image-3'].entries()) {
+    const directory = await cached(name, () => Promise.resolve());
+    await utimes(directory, index, index);
+  }
+  await cached('imagination', () => Promise.resolve());
+  await pruneCache('image-', 2);
+  const kept = (await readdir(cacheDirectory())).filter((name) => name.startsWith('imag') && !name.endsWith('.lock'));
+  assert.deepEqual(kept.toSorted(), ['image-2', 'image-3', 'imagination']);
 });

@@ -35,6 +35,7 @@ const databaseFiles = ['test/node/database.ts', 'test/resp-client.ts'];
 const authoritiesInBuild = '/etc/ssl/certs/ca-certificates.crt';
 
 export const pauseName = 'localhost/pause:1';
+export const nextVersion = '99.0.0';
 const baseName = 'docker.io/library/node:24-slim';
 
 /** What a pod's first container runs. */
@@ -55,6 +56,27 @@ export async function walstorageImage(): Promise<Image> {
   for (const name of sourceDirectories) files.push(...(await filesBelow(join(checkout, name))));
   const name = 'localhost/walstorage:test';
   return image('walstorage', name, [base.archive, await hashOf(files)], (directory) => build(directory, base, name));
+}
+
+/** Our image as the next release would be: all is the same but the version that it tells. */
+export async function nextReleaseImage(): Promise<Image> {
+  const { archive } = await walstorageImage();
+  const name = 'localhost/walstorage:next';
+  return image('next', name, [archive], async (directory) => {
+    const unpacked = join(directory, 'unpacked');
+    await mkdir(unpacked);
+    await run('tar', ['-C', unpacked, '-xf', archive]);
+    const [{ Config, Layers }] = JSON.parse(await readFile(join(unpacked, 'manifest.json'), 'utf8'));
+    const { config } = JSON.parse(await readFile(join(unpacked, Config), 'utf8'));
+    const root = join(directory, 'root');
+    const manifest = 'app/dist/package.json';
+    await mkdir(dirname(join(root, manifest)), { recursive: true });
+    const packageJson = JSON.parse(await readFile(join(checkout, 'package.json'), 'utf8'));
+    await writeFile(join(root, manifest), JSON.stringify({ ...packageJson, version: nextVersion }));
+    const layers: string[] = Layers.map((layer: string) => join(unpacked, layer));
+    await writeArchive(directory, name, [...layers, await layerOf(directory, root)], config);
+    await rm(unpacked, { recursive: true });
+  });
 }
 
 /** The database that tests put beside the sidecar. */

@@ -40,13 +40,19 @@ export class DatabasePod {
     return last;
   }
 
-  /** Waits until it appends after having replayed more often than `before`, and all that was acknowledged was there, once. */
-  async unharmed(before?: State): Promise<State> {
-    const what = `${this.name} has replayed all and appends`;
-    const state = await this.until(what, ({ appending, replays, lost, doubled }) => {
-      return lost + doubled > 0 || (appending && replays > (before?.replays ?? 0));
-    });
+  /**
+   * Waits until it has replayed and appends. All that was acknowledged before must be there, once.
+   * @param isNewProcess whether the database was started again since: else only its connection was lost
+   */
+  async unharmed(before: State, isNewProcess: boolean): Promise<State> {
+    const replays = isNewProcess ? 0 : before.replays;
+    const what = `${this.name} has replayed and appends`;
+    const state = await this.until(
+      what,
+      (now) => now.lost + now.doubled > 0 || (now.appending && now.replays > replays),
+    );
     assert.deepEqual({ lost: state.lost, doubled: state.doubled }, { lost: 0, doubled: 0 }, this.name);
+    assert.ok(state.verified >= before.acknowledged, `${this.name}: ${JSON.stringify({ before, state })}`);
     return state;
   }
 

@@ -6,7 +6,7 @@
  *     replay: every sequence up to the ledger's must be there, once, with the payload that its collection and sequence make
  *
  * Environment: PROXIMADB_WAL_SOCKET; LEDGER_DIR; COLLECTIONS (11); ROUNDS: with it, it appends so often to each collection and
- * ends, as a job does. Without it goes on until SIGTERM, appends once more to each, and ends with 0. It prints a JSON line an event, and
+ * ends, as a job does, with 1 if anything acknowledged earlier was gone. Without it goes on until SIGTERM, appends once more to each, and ends with 0. It prints a JSON line an event, and
  * serves its state over HTTP on the port of ProximaDB's REST API, so that the example's probe is answered.
  */
 import { createHash } from 'node:crypto';
@@ -98,6 +98,7 @@ async function main(): Promise<void> {
   server.close();
   server.closeAllConnections();
   await client?.close();
+  process.exitCode = state.lost + state.doubled > 0 ? 1 : 0;
 }
 
 /** After an error that a retry may heal: another connection, then a replay. Others end the process. */

@@ -38,14 +38,22 @@ export class Installation {
     await eventually('the webhook answers', answers, () => this.describe());
   }
 
+  /** Changes the number of operators; resolves when they serve, or are gone. */
+  async scale(replicas: number): Promise<void> {
+    await this.cluster.kubectl(['scale', `--replicas=${replicas}`, ...operatorNames]);
+    if (replicas > 0) return this.isServed();
+    const pods = ['pod', '--selector=app.kubernetes.io/name=walstorage-operator', '-n', release.namespace];
+    await this.cluster.kubectl(['wait', '--for=delete', '--timeout=120s', ...pods]);
+  }
+
   /** Upgrades the release; resolves as `make` does. */
   async upgrade(flags: readonly string[]): Promise<void> {
     await this.helm.upgrade([...imageFlags, ...flags]);
     await this.isServed();
   }
 
-  /** A namespace under restricted Pod Security, with all that is in it until the test ends. */
-  tenant(t: TestContext, name: string): Promise<Tenant> {
+  /** A namespace under restricted Pod Security, with all that is in it until the test ends; without a test, until the cluster does. */
+  tenant(t: TestContext | undefined, name: string): Promise<Tenant> {
     return Tenant.make(this, t, name);
   }
 

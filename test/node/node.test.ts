@@ -1,6 +1,7 @@
 /** The node itself: our image as a native sidecar by hand, what survives restarts of the node's programs, and that nothing is left. */
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { processesIn } from '../cluster/processes.ts';
 import { DatabasePod } from './database-pod.ts';
 import { eventually, testOnNode } from './node-scene.ts';
 import { podByHand } from './pod-by-hand.ts';
@@ -11,20 +12,6 @@ const entriesMore = 110;
 /** Control groups of this machine whose name has these words. */
 const cgroupsNamed = (words: string): string[] =>
   readdirSync('/sys/fs/cgroup', { recursive: true, encoding: 'utf8' }).filter((path) => path.includes(words));
-
-/** Outside numbers of the processes in a network namespace. */
-function processesIn(network: string): number[] {
-  const numbers = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return numbers.map(Number).filter((pid) => networkOf(pid) === network);
-}
-
-function networkOf(pid: number | string): string | undefined {
-  try {
-    return readlinkSync(`/proc/${pid}/ns/net`);
-  } catch {
-    return undefined;
-  }
-}
 
 testOnNode(
   'a pod with our image as a native sidecar starts the database when the log serves; it replays what was acknowledged',

@@ -2,7 +2,8 @@
 
 const configuration = '[storage.wal_config]\nwal_urls = ["file:///mnt/wal/log"]\n';
 
-const restrictedPod = {
+/** What restricted Pod Security asks of a pod, and the group of its volumes. */
+export const restrictedPod = {
   runAsNonRoot: true,
   runAsUser: 1000,
   runAsGroup: 1000,
@@ -10,7 +11,8 @@ const restrictedPod = {
   seccompProfile: { type: 'RuntimeDefault' },
 };
 
-const restrictedContainer = {
+/** What it asks of a container, and a root that is read-only. */
+export const restrictedContainer = {
   allowPrivilegeEscalation: false,
   readOnlyRootFilesystem: true,
   capabilities: { drop: ['ALL'] },

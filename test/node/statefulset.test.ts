@@ -1,34 +1,17 @@
 /** A StatefulSet of three with the label: what a newcomer sees, and that nothing acknowledged is lost whatever happens to its pods. */
 import assert from 'node:assert/strict';
-import type { RealCluster } from '../cluster/real-cluster.ts';
-import { eventually, testOnNode } from './node-scene.ts';
-import { StatefulDatabases } from './stateful-databases.ts';
+import type { State } from './database.ts';
+import { eventually } from './node-scene.ts';
+import { restrictedContainer, restrictedPod } from './pod-by-hand.ts';
+import { replicas, type StatefulDatabases, testDatabases } from './stateful-databases.ts';
 
-const replicas = 3;
 const collections = 33;
-
-let started: Promise<StatefulDatabases> | undefined;
-
-/** A test with the chart installed and three databases running; the first one installs them. */
-function testDatabases(name: string, body: (databases: StatefulDatabases) => Promise<void>): void {
-  testOnNode(name, async (cluster) => {
-    started ??= start(cluster);
-    await body(await started);
-  });
-}
-
-async function start(cluster: RealCluster): Promise<StatefulDatabases> {
-  const databases = new StatefulDatabases(cluster);
-  await databases.installChart();
-  await databases.applyExamples();
-  return databases;
-}
 
 testDatabases(
   'helm install, the two examples: 3 pods of 3 ready, 33 collections, kubectl get and describe tell it',
   async (databases) => {
     await databases.states();
-    await databases.status('33 collections of 3 pods are reported', ({ status }) => {
+    await databases.tenant.storage('33 collections of 3 pods are reported', ({ status }) => {
       return status?.collections === collections && status.readyPods === replicas && status.updatedPods === replicas;
     });
     const [head = '', row = ''] = (await databases.kubectl('get', 'walstorage', 'orders')).split('\n');
@@ -65,12 +48,12 @@ testDatabases(
 
 testDatabases('R1: kill -9 of a sidecar loses nothing acknowledged, and the database goes on', async (databases) => {
   const before = await databases.states();
-  for (const pod of databases.pods()) await databases.cluster.node.killContainer(pod.name, 'walstorage');
+  for (const pod of databases.pods) await databases.cluster.node.killContainer(pod.name, 'walstorage');
   await databases.unharmed(before, false);
-  for (const pod of databases.pods()) assert.equal(await pod.restarts('proximadb'), 0);
+  for (const pod of databases.pods) assert.equal(await pod.restarts('proximadb'), 0);
 });
 
-testDatabases('R1: pods deleted at once, with no grace, lose nothing acknowledged', async (databases) => {
+testDatabases('R1: pods deleted with a second of grace lose nothing acknowledged', async (databases) => {
   const before = await databases.states();
   await databases.kubectl('delete', 'pod', '-l', 'wal.proximadb.io/storage=orders', '--grace-period=1');
   await databases.rolledOut();
@@ -125,9 +108,123 @@ testDatabases(
     const before = await databases.states();
     await databases.kubectl('scale', 'statefulset/proximadb', '--replicas=1');
     await databases.kubectl('wait', '--for=delete', 'pod/proximadb-1', 'pod/proximadb-2', '--timeout=120s');
-    await databases.status('the pods that left are no longer reported', ({ status }) => status?.podCount === 1);
+    await databases.tenant.storage('the pods that left are no longer reported', ({ status }) => status?.podCount === 1);
     await databases.kubectl('scale', 'statefulset/proximadb', '--replicas=3');
     await databases.rolledOut();
-    await databases.unharmed(before, true);
+    for (const number of [1, 2]) {
+      const was = before[number];
+      if (was !== undefined) await databases.tenant.database(number).unharmed(was, true);
+    }
   },
 );
+
+testDatabases(
+  'a Job with the label completes, its sidecar after it, and its last append is durable',
+  async (databases) => {
+    const metadata = { name: 'import' };
+    const volumes = [{ name: 'data', mountPath: '/mnt/data', podVolume: { name: 'data' } }];
+    await databases.tenant.apply(
+      {
+        apiVersion: 'wal.proximadb.io/v1alpha1',
+        kind: 'WalStorage',
+        metadata,
+        // Whoever mounts the claim finds the log on it, whatever the pod is called.
+        spec: { volumes, wal: { urls: [{ url: 'file:///mnt/data/log' }] }, ephemeralPods: true },
+      },
+      {
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata,
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      },
+    );
+    const rounds = 20;
+    const completed = async (name: string, count: number): Promise<State> => {
+      await databases.tenant.apply(importJob(name, count));
+      await databases
+        .kubectl('wait', '--for=condition=complete', `job/${name}`, '--timeout=120s')
+        .catch(async (error: unknown) => {
+          throw new Error(`${String(error)}\n${await databases.tenant.describe()}`, { cause: error });
+        });
+      const replayed = (await databases.kubectl('logs', `job/${name}`))
+        .split('\n')
+        .find((line) => line.includes('"replayed"'));
+      return JSON.parse(replayed ?? '{}');
+    };
+    assert.equal((await completed('import', rounds)).verified, 0);
+    const state = await completed('check', 1);
+    assert.equal(state.verified, rounds * (collections / replicas));
+    assert.ok(state.endedInOrder && state.readyAtStart);
+  },
+);
+
+testDatabases(
+  'the token of a sidecar, as it lies in its volume, changes its own entry and nothing else',
+  async (databases) => {
+    const [own, other] = ['proximadb-0', 'proximadb-1'];
+    const uid = await databases.kubectl('get', 'pod', own, '-o', 'jsonpath={.metadata.uid}');
+    const token = await sidecarToken(databases, uid);
+    const entry = { name: own, uid, ready: true };
+    const apply = async (status: object, name = 'orders'): Promise<string> =>
+      applyStatus(databases, token, uid, status, name);
+    // While the sidecar reports, its manager is ours: the entry is whole again at its next report.
+    await apply({ pods: [entry] });
+    await assert.rejects(apply({ pods: [entry, { name: other, ready: false }] }), /denied request/);
+    await assert.rejects(apply({ pods: [entry], podCount: 7 }), /denied request/);
+    await assert.rejects(apply({ pods: [entry] }, 'import'), /cannot patch resource "walstorages\/status"/);
+    const asSidecar = async (...args: readonly string[]) => withToken(databases, token, args);
+    await assert.rejects(asSidecar('get', 'secrets'), /cannot list resource "secrets"/);
+    const change = ['patch', 'walstorage', 'orders', '--type=merge', '--patch', '{"spec": {"rollout": "Restart"}}'];
+    await assert.rejects(asSidecar(...change), /cannot (get|patch) resource "walstorages"/);
+  },
+);
+
+function importJob(name: string, rounds: number): object {
+  const container = {
+    name: 'import',
+    image: 'localhost/database:test',
+    env: [
+      { name: 'LEDGER_DIR', value: '/data' },
+      { name: 'ROUNDS', value: String(rounds) },
+    ],
+    volumeMounts: [{ name: 'data', mountPath: '/data' }],
+    securityContext: restrictedContainer,
+  };
+  const volumes = [{ name: 'data', persistentVolumeClaim: { claimName: 'import' } }];
+  const spec = { restartPolicy: 'Never', securityContext: restrictedPod, containers: [container], volumes };
+  const template = { metadata: { labels: { 'wal.proximadb.io/storage': 'import' } }, spec };
+  return { apiVersion: 'batch/v1', kind: 'Job', metadata: { name }, spec: { backoffLimit: 0, template } };
+}
+
+/** The token in the volume of a pod's sidecar, as the kubelet wrote it. */
+async function sidecarToken({ cluster }: StatefulDatabases, podUid: string): Promise<string> {
+  const volume = `kubelet/pods/${podUid}/volumes/kubernetes.io~projected/walstorage-token`;
+  return (await cluster.enclosure.run('cat', `${cluster.enclosure.directory}/${volume}/token`)).trim();
+}
+
+/** Runs kubectl with a token alone. */
+async function withToken(
+  databases: StatefulDatabases,
+  token: string,
+  args: readonly string[],
+  input = '',
+): Promise<string> {
+  const { controlPlane } = databases.cluster;
+  const server = ['--server', controlPlane.server, '--certificate-authority', controlPlane.caFile, '--token', token];
+  const own = ['--kubeconfig', '/dev/null', '--cache-dir', `${controlPlane.directory}/as-token`];
+  const flags = [...own, ...server, '-n', databases.tenant.namespace];
+  return controlPlane.run(controlPlane.kubectlCommand, [...flags, ...args], { input });
+}
+
+/** Applies a status as the sidecar of a pod does. */
+async function applyStatus(
+  databases: StatefulDatabases,
+  token: string,
+  podUid: string,
+  status: object,
+  name: string,
+): Promise<string> {
+  const object = { apiVersion: 'wal.proximadb.io/v1alpha1', kind: 'WalStorage', metadata: { name }, status };
+  const flags = ['--server-side', '--force-conflicts', '--subresource=status', `--field-manager=pod-${podUid}`];
+  return withToken(databases, token, ['apply', ...flags, '--validate=false', '-f', '-'], JSON.stringify(object));
+}

@@ -52,15 +52,15 @@ export class Tenant {
     this.namespace = namespace;
   }
 
-  /** Makes the namespace, which goes when the test ends. */
-  static async make(host: Host, t: TestContext, namespace: string): Promise<Tenant> {
+  /** Makes the namespace, which goes when the test ends; without a test, with the cluster. */
+  static async make(host: Host, t: TestContext | undefined, namespace: string): Promise<Tenant> {
     const labels = { 'pod-security.kubernetes.io/enforce': 'restricted' };
     await host.cluster.controlPlane.apply({
       apiVersion: 'v1',
       kind: 'Namespace',
       metadata: { name: namespace, labels },
     });
-    t.after(() => host.cluster.kubectl(['delete', 'namespace', namespace, '--timeout=120s']));
+    t?.after(() => host.cluster.kubectl(['delete', 'namespace', namespace, '--timeout=120s']));
     return new Tenant(host, namespace);
   }
 
@@ -154,8 +154,7 @@ function standIn(container: object, environment: Readonly<Record<string, string>
     ...container,
     image: 'localhost/database:test',
     args: [],
-    ports: [{ name: 'rest', containerPort: 8080 }],
-    readinessProbe: { httpGet: { path: '/', port: 'rest' }, periodSeconds: 1 },
+    readinessProbe: { httpGet: { path: '/health', port: 'rest' }, periodSeconds: 1 },
     resources: { requests: { cpu: '10m' } },
     env: Object.entries(variables).map(([name, value]) => ({ name, value })),
   };
