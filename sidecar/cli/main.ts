@@ -27,6 +27,9 @@ const logLevelOption = (): Option =>
     .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
     .default('info');
 
+/** Of the commands that talk to a sidecar. */
+const talkStatus = '\nExit status: 0 done, 1 no sidecar answers, or it refuses, 2 an option is bad.';
+
 const program = new Command('walstorage')
   .description('Write-ahead log storage for ProximaDB: the sidecar, the operator, and tools to look at both')
   .version(packageJson.version)
@@ -42,7 +45,7 @@ program
   .addOption(logLevelOption())
   .addHelpText(
     'after',
-    '\nThe configuration file is watched, and read again at SIGHUP; docs/changes.md tells what takes effect without a restart.\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration is bad.',
+    '\nThe configuration file is watched, and read again at SIGHUP; docs/changes.md tells what takes effect without a restart.\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration or an option is bad.',
   )
   .action(async (options) => end((await import('./sidecar.ts')).runSidecar(options, terminal)));
 
@@ -51,7 +54,7 @@ program
   .description('reconcile WalStorage resources of a Kubernetes cluster')
   .option('--kubeconfig <file>', 'how to reach the cluster (default: in-cluster)')
   .addOption(new Option('--http <host:port>', 'where health and metrics are served').default('0.0.0.0:9465'))
-  .option('--namespace <name>', 'a namespace to watch; repeatable (default: all)', collect, [])
+  .addOption(new Option('--namespace <name>', 'a namespace to watch; repeatable').argParser(collect).default([], 'all'))
   .addOption(
     new Option('--webhook <host:port>', 'where the API server asks for sidecars (default: nowhere)').env(
       'WALSTORAGE_WEBHOOK',
@@ -72,7 +75,7 @@ program
   .addHelpText(
     'after',
     '\nPOD_NAMESPACE and POD_NAME in the environment: one of several replicas, of which one at a time works.' +
-      '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start.',
+      '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 an option is bad.',
   )
   .action(async (options) => end((await import('./operator.ts')).runOperatorCommand(options, terminal)));
 
@@ -81,7 +84,7 @@ program
   .description('report what a configuration and its directories hold, and what is wrong with them')
   .addOption(configOption())
   .addOption(outputOption())
-  .addHelpText('after', '\nExit status: 0 all is well, 1 something is wrong, 2 the configuration is bad.')
+  .addHelpText('after', '\nExit status: 0 all is well, 1 something is wrong, 2 the configuration or an option is bad.')
   .action(async (options) => finish((await import('./verify.ts')).verify(options, terminal)));
 
 program
@@ -91,6 +94,7 @@ program
   .option('--collections <n>', 'how many', integer, 10)
   .addOption(new Option('--strategy <name>', 'instead of the configured one').choices(strategies))
   .addOption(outputOption())
+  .addHelpText('after', '\nExit status: 0 it is shown, 2 the configuration or an option is bad.')
   .action(async (options) =>
     finish((await import('./simulate.ts')).simulate({ strategy: undefined, ...options }, terminal)),
   );
@@ -103,6 +107,10 @@ program
   .addOption(socketOption())
   .option('--op <operation>', 'INSERT, UPDATE, DELETE or another token', 'INSERT')
   .option('--key <key>', 'the key of the entries', '')
+  .addHelpText(
+    'after',
+    `\nPrints a sequence for each append: that of its last entry. Up to 100 lines share one.${talkStatus}`,
+  )
   .action(async (collection, payload, options) =>
     finish((await import('./append.ts')).append({ collection, payload, ...options }, process.stdin, terminal)),
   );
@@ -123,6 +131,7 @@ for (const [name, description, follow] of [
     )
     .option('--count <n>', 'stop after so many entries', integer)
     .addOption(outputOption())
+    .addHelpText('after', talkStatus)
     .action(async (collection, options) =>
       finish((await import('./read.ts')).read({ collection, follow, ...options }, terminal)),
     );
