@@ -17,6 +17,7 @@ import { fileURLToPath } from 'node:url';
 import { createClient } from 'redis';
 import { parse } from 'yaml';
 import type { WalStorage } from '../../crds/walstorage.generated.ts';
+import { sidecarName } from '../../operator/injection/names.ts';
 import { Child } from './child.ts';
 import { ControlPlane, freePort } from './control-plane.ts';
 
@@ -194,6 +195,8 @@ export class LocalCluster {
   async #createPod(): Promise<void> {
     const spec = {
       serviceAccountName: serviceAccount,
+      // As the webhook would have added it: a pod that lacks it is reported.
+      initContainers: [{ name: sidecarName, image: 'walstorage', restartPolicy: 'Always' }],
       containers: [{ name: 'proximadb', image: 'proximadb/proximadb' }],
     };
     await this.controlPlane.apply(
