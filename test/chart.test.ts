@@ -108,6 +108,15 @@ test('helm install says what to type next; a second operator is refused by name'
   assert.match(refused, /the release logs in the namespace walstorage-system has installed one/);
 });
 
+test('helm install refuses namespaces that are not there, before it makes anything; its own may be new', async (t) => {
+  cleanAfter(t);
+  const refused = await refusal(helm.install(['--set', 'namespaces={orders,no-such,nor-this}']));
+  assert.match(refused, /namespaces: the cluster has no no-such, nor-this; make it \(kubectl create namespace NAME\)/);
+  const said = await helm.install(['--set', `namespaces={orders,${second.namespace}}`], second);
+  assert.match(said, /STATUS: deployed/);
+  assert.match(said, /serves the namespaces orders, elsewhere/);
+});
+
 /** What the operator writes into objects of the chart. */
 async function writeAsOperator(caBundle: string, certificate: string): Promise<void> {
   const name = 'walstorage-operator';

@@ -12,6 +12,21 @@
 {{- end -}}
 {{- end -}}
 
+{{- /* The release's own namespace may be made by helm, after this. */ -}}
+{{- define "walstorage.checkNamespaces" -}}
+{{- if lookup "v1" "Namespace" "" "kube-system" -}}
+{{- $missing := list -}}
+{{- range without .Values.namespaces .Release.Namespace -}}
+{{- if not (lookup "v1" "Namespace" "" .) -}}
+{{- $missing = append $missing . -}}
+{{- end -}}
+{{- end -}}
+{{- with $missing -}}
+{{- fail (printf "namespaces: the cluster has no %s; make it (kubectl create namespace NAME), or correct or remove the name." (join ", " .)) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* "true" where the object is there and belongs to another release, or to none. Takes a list: the root, the object. */ -}}
 {{- define "walstorage.isForeign" -}}
 {{- $root := index . 0 -}}
