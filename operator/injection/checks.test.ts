@@ -251,6 +251,23 @@ test('all that is wrong is told at once', () => {
   );
 });
 
+test('R5 a pod with more parts than a node would run is refused before they are compared', () => {
+  const many = Array.from({ length: 513 }, (_, i) => ({ name: 'data', mountPath: `/mnt/${i}` }));
+  const pod = podOf({ spec: { containers: Array.from({ length: 65 }, () => ({ name: 'db' })), volumes: many } });
+  const begin = 'The pod has';
+  const rest = 'use fewer, or another pod for the rest.';
+  assert.equal(
+    refusalOf({ pod }),
+    `${begin} 65 containers, and the sidecar comes into pods with at most 64: ${rest} ` +
+      `${begin} 513 volumes, and the sidecar comes into pods with at most 512: ${rest}`,
+  );
+  assert.equal(
+    refusalOf({ pod: mounts(...many) }),
+    `${begin} 513 volumeMounts, and the sidecar comes into pods with at most 512: ${rest}`,
+  );
+  assert.equal(refusalOf({ pod: mounts(...many.slice(1)) }), undefined);
+});
+
 test('what is near to a refusal is taken', () => {
   const [memory, lsm] = [sidecar('768Mi'), { lsm: { urls: [{ url: 'file:///mnt/own/lsm' }] } }];
   const taken: readonly Pick<Refused, 'pod' | 'spec'>[] = [

@@ -28,6 +28,7 @@ import {
 import { type Places, placed } from './placed.ts';
 import type { AdmittedPod, Container, EnvVar, VolumeSource } from './pod.ts';
 import { sidecarContainer } from './sidecar-container.ts';
+import { refuseTooMany } from './size.ts';
 import { addedVolumes, directoriesOf, mountPlaces, socketMount } from './volumes.ts';
 
 export interface InjectionSettings {
@@ -54,6 +55,8 @@ const gracePeriodSecondsDefault = 30;
  * @param storage the WalStorage that the pod's label names, of the pod's namespace
  */
 export function inject(pod: AdmittedPod, storage: WalStorage, settings: InjectionSettings): InjectionResult {
+  const tooMany = refuseTooMany(pod);
+  if (tooMany.length > 0) return { refusal: tooMany.join(' ') };
   const isAgain = pod.metadata.annotations?.[injectedAnnotation] !== undefined;
   const found = isAgain ? pod.spec.initContainers?.find(({ name }) => name === sidecarName) : undefined;
   const injection = injectionOf(isAgain ? withoutOurs(pod) : pod, isAgain, storage);

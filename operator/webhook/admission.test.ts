@@ -48,7 +48,8 @@ async function verdictOn(body: object, { storage, names = [], holder }: Known): 
   const lookup: Lookup = {
     isWatched: (namespace) => namespace !== 'elsewhere',
     names: () => names,
-    storage: async () => {
+    storage: async (_namespace, name) => {
+      assert.match(name, /^[-a-z0-9]{1,40}$/, 'what can be no name is not asked for');
       if (storage instanceof Error) throw storage;
       return storage;
     },
@@ -133,6 +134,13 @@ const refusals: readonly (readonly [what: string, request: object, known: Known,
     {},
     /^the label wal\.proximadb\.io\/storage names no WalStorage in namespace shop/,
   ],
+  ['a label that can be no name', { object: labelled('..') }, {}, /^no WalStorage \.\. in namespace shop/],
+  [
+    'a pod that would become a hundred times as large (R5)',
+    { object: { ...pod, spec: { ...pod.spec, containers: Array.from({ length: 65 }, () => ({ name: 'db' })) } } },
+    { storage: storageOf() },
+    /^The pod has 65 containers, and the sidecar comes into pods with at most 64: use fewer/,
+  ],
   ['a namespace that is not watched', { namespace: 'elsewhere' }, {}, /does not look after namespace elsewhere/],
   [
     'a spec that cannot be rendered',
@@ -164,6 +172,14 @@ for (const [what, request, known, message] of refusals) {
     assert.equal(response.status.message, verdict.refusal);
   });
 }
+
+test('R5 a refusal has at most 8 KiB, however much is wrong with the pod', async () => {
+  const volumeMounts = Array.from({ length: 512 }, (_, i) => ({ name: 'data', mountPath: `/run/walstorage/${i}` }));
+  const object = { ...pod, spec: { ...pod.spec, containers: [{ name: 'db', volumeMounts }] } };
+  const verdict = await verdictOn(review({ object }), { storage: storageOf() });
+  assert.ok('refusal' in verdict);
+  assert.equal(Buffer.byteLength(verdict.refusal), 8 * 1024);
+});
 
 test('a WalStorage that could not be looked up: 503, with why', async () => {
   const verdict = await verdictOn(review(), { storage: new Error('connection refused') });
@@ -204,6 +220,7 @@ const bodies: readonly (readonly [string, unknown])[] = [
   ['no object', review({ object: null })],
   ['a pod without containers', review({ object: { metadata: {}, spec: {} } })],
   ['a namespace that is no text', review({ namespace: 1 })],
+  ['a namespace that leads elsewhere', review({ namespace: '..' })],
 ];
 for (const [what, body] of bodies) {
   test(`a body that is no review that can be answered: ${what}`, () => {

@@ -8,6 +8,7 @@
  * their StatefulSet.
  */
 import { restartHash } from '../../sidecar/config/changes.ts';
+import { shortened } from '../../sidecar/shortened.ts';
 import { inject } from '../injection/inject.ts';
 import type { AdmittedPod } from '../injection/pod.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
@@ -35,6 +36,11 @@ export interface AdmissionSettings {
   readonly operatorVersion: string;
 }
 
+/** R5: a refusal repeats names and URLs, for each container and URL; an event shows 1 KiB of it. */
+const refusalBytesMax = 8 * 1024;
+/** What no WalStorage is named (the CRD) isn't asked for: it would be part of a path. */
+const namePattern = /^[a-z0-9]([-a-z0-9]{0,38}[a-z0-9])?$/;
+
 /** The verdict on a request; never rejects for what the request or the WalStorage is. */
 export async function admit(request: AdmissionRequest, lookup: Lookup, settings: AdmissionSettings): Promise<Verdict> {
   const { pod, namespace } = request;
@@ -43,7 +49,7 @@ export async function admit(request: AdmissionRequest, lookup: Lookup, settings:
   if (!lookup.isWatched(namespace)) return refused(notWatched(name, namespace));
   let storage: WalStorage | undefined;
   try {
-    storage = name === '' ? undefined : await lookup.storage(namespace, name);
+    storage = namePattern.test(name) ? await lookup.storage(namespace, name) : undefined;
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
     return {
@@ -72,7 +78,7 @@ function verdictOn(
 }
 
 function refused(refusal: string): Verdict {
-  return { refusal, code: 403 };
+  return { refusal: shortened(refusal, refusalBytesMax), code: 403 };
 }
 
 function noStorage(name: string, namespace: string, there: readonly string[]): string {

@@ -17,6 +17,8 @@ export type Verdict =
 
 const apiVersion = 'admission.k8s.io/v1';
 const kind = 'AdmissionReview';
+/** A DNS label. Anybody may send a review, and its namespace becomes part of the path of a request. */
+const namespacePattern = /^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$/;
 
 /** A body that is no AdmissionReview which can be answered. The message holds nothing of it (R7). */
 export class ReviewError extends Error {
@@ -35,7 +37,7 @@ export function asAdmissionRequest(body: unknown): AdmissionRequest {
   const isPod = group === '' && version === 'v1' && objectKind === 'Pod';
   const isCreated = operation === 'CREATE' && (subResource === undefined || subResource === '');
   if (!isPod || !isCreated) return { uid, namespace: '', pod: undefined };
-  if (typeof namespace !== 'string' || !isPodObject(object)) {
+  if (typeof namespace !== 'string' || !namespacePattern.test(namespace) || !isPodObject(object)) {
     throw new ReviewError(`the ${kind}'s request to create a Pod has no namespace or no object that is a Pod`);
   }
   return { uid, namespace, pod: object };
