@@ -146,6 +146,40 @@ test('R5 who does not begin TLS, or sends half a request, is disconnected', asyn
   assert.equal((await post(body)).status, 200);
 });
 
+test('R5 many large bodies at once: the largest are cut off, and reviews get their answers meanwhile', async (t) => {
+  const { server, generation, post } = await serve(t);
+  const [host = '', port = ''] = server.address.split(':');
+  const length = 3 * 1024 * 1024;
+  const head = `POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: ${length}\r\n\r\n`;
+  // Each sends all but the last byte, so that what it sent is held until it is cut off.
+  const floods = Array.from({ length: 8 }, () => {
+    const socket = connectTls({ host, port: Number(port), ca: generation.authority });
+    socket.on('error', () => undefined);
+    socket.write(head + ' '.repeat(length - 1));
+    return socket;
+  });
+  t.after(() => {
+    for (const socket of floods) socket.destroy();
+  });
+  // Cut off without a word; one that ran into the time limit of a request got an answer.
+  const wordless = floods.map(async (socket) => {
+    let words = 0;
+    socket.on('data', () => (words += 1));
+    await once(socket, 'close');
+    assert.equal(words, 0);
+  });
+  await Promise.any(wordless);
+  assert.equal((await post(body)).status, 200);
+  // What they held is given back.
+  await Promise.allSettled(wordless);
+  const large = `${body}${' '.repeat(length)}`;
+  const answers = await Promise.all([post(large), post(large)]);
+  assert.deepEqual(
+    answers.map(({ status }) => status),
+    [200, 200],
+  );
+});
+
 test('a new certificate is for new connections: one that is open goes on with its own', async (t) => {
   const { server, generation, post } = await serve(t);
   const next = await issue(['127.0.0.1'], Date.now(), defaultLifetimes);

@@ -5,9 +5,10 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
+import express, { type ErrorRequestHandler, type Request, type RequestHandler, type Response } from 'express';
 import type { Logger } from 'pino';
 import { addressOf, bind } from '../../sidecar/http/listen.ts';
+import { BodyBudget } from './body-budget.ts';
 import type { Pair } from './certificates.ts';
 import { type AdmissionRequest, asAdmissionRequest, ReviewError, reviewOf, type Verdict } from './review.ts';
 
@@ -102,8 +103,13 @@ function appOf(options: WebhookServerOptions): express.Express {
     response.locals['startMs'] = performance.now();
     next();
   });
+  const bodies = new BodyBudget();
+  const hold: RequestHandler = (request, response, next) => {
+    bodies.hold(request, response);
+    next();
+  };
   const json = express.json({ limit: bodyBytesMax, type: () => true, inflate: false });
-  app.post(injectPath, json, (request, response, next) => {
+  app.post(injectPath, hold, json, (request, response, next) => {
     answer(request, response, options).catch(next);
   });
   app.use((_request, response) => {
