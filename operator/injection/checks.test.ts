@@ -175,6 +175,13 @@ const refusals: readonly Refused[] = [
     spec: specOf([ofPod('data')]),
     says: "Volume own of WalStorage orders is the pod's volume data, a read-only claim, which can't be written: name a volume that can be in podVolume.name.",
   },
+  {
+    wrong: 'a podVolume that is a hostPath, which all pods on the node have (R1)',
+    check: 'refuseSharedPodVolumes',
+    pod: podOf({ spec: { volumes: [{ name: 'data', hostPath: { path: '/srv' } }] } }),
+    spec: specOf([ofPod('data')]),
+    says: "The wal URL file:///mnt/own/wal of WalStorage orders lies on the pod's volume data, a hostPath, which other pods have too, and a log has one writer: append /${POD_NAMESPACE}/${POD_NAME} to the URL, or write hostPath instead of podVolume.",
+  },
   ...[
     { name: 'nvme1', spec: specOf([claim]) },
     { name: 'own', spec: specOf([ofPod('data')]) },
@@ -283,6 +290,10 @@ test('what is near to a refusal is taken', () => {
     { spec: specOf([{ ...scratch, mountPath: '/etc/walstorage2' }]) },
     { pod: podOf({ spec: { os: { name: 'linux' } } }) },
     { pod: nameless(podOf()), spec: { ...bucket, ephemeralPods: true } },
+    {
+      pod: podOf({ spec: { volumes: [{ name: 'data', hostPath: { path: '/srv' } }] } }),
+      spec: { ...specOf([ofPod('data')]), wal: { urls: [{ url: 'file:///mnt/own/${POD_NAME}' }] } },
+    },
   ];
   assert.deepEqual(
     taken.map((one) => refusalOf(one)),

@@ -184,6 +184,24 @@ const refuseReadOnlyPodVolumes: Check = ({ pod, storage }) =>
     return `Volume ${volume.name} of WalStorage ${storage.metadata.name} is the pod's volume ${source.name}, a ${what}, which can't be written: name a volume that can be in podVolume.name.`;
   });
 
+/** Those that belong to one pod; of claims, which may be shared too, the webhook knows who writes to them. */
+const ownSources: ReadonlySet<string> = new Set(['persistentVolumeClaim', 'emptyDir', 'ephemeral', 'csi']);
+
+/** Nothing is appended to the URLs on a podVolume, so that the next pod on the node would go on with another's log. */
+const refuseSharedPodVolumes: Check = ({ pod, storage }) =>
+  volumesOf(storage).flatMap((volume) => {
+    const source = podVolumeOf(volume, pod);
+    const kind = Object.keys(source ?? {}).find((key) => key !== 'name');
+    if (source === undefined || kind === undefined || ownSources.has(kind)) return [];
+    if (readOnlySources.some((key) => key === kind)) return [];
+    return urlsOf(storage)
+      .filter(({ url }) => volumeOf(url, volumesOf(storage)) === volume && !url.includes('${POD_NAME}'))
+      .map(
+        ({ component, url }) =>
+          `The ${component} URL ${url} of WalStorage ${storage.metadata.name} lies on the pod's volume ${source.name}, a ${kind}, which other pods have too, and a log has one writer: append /\${POD_NAMESPACE}/\${POD_NAME} to the URL${kind === 'hostPath' ? ', or write hostPath instead of podVolume' : ''}.`,
+      );
+  });
+
 const refuseMissingFsGroup: Check = ({ pod, storage, databases }) => {
   if (pod.spec.securityContext?.fsGroup !== undefined) return [];
   const volumes = volumesOf(storage).filter((volume) => isPersistent(volume, pod));
@@ -244,6 +262,7 @@ export const checks: readonly Check[] = [
   refuseUnknownDirectories,
   refuseMissingPodVolumes,
   refuseReadOnlyPodVolumes,
+  refuseSharedPodVolumes,
   refuseMissingFsGroup,
   refuseReservedMountPaths,
   refuseSharedClaims,
