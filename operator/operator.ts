@@ -8,13 +8,13 @@
  *
  * | file | what |
  * |---|---|
- * | `reflector.ts`, `client.ts` | copies of the API's objects, and the requests |
+ * | `reflector.ts`, `trim.ts`, `client.ts` | copies of the API's objects, what is kept of each, and the requests |
  * | `election.ts` | which of several replicas may write |
  * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
  * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `problems.ts`, `usage.ts` | what should be: pure |
  * | `claims.ts`, `nudges.ts`, `rollout.ts`, `events.ts` | the pods' claims, configuration, replacement; what is told: pure |
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
- * | `webhook/` | pods get their sidecar when they are created |
+ * | `webhook/`, `injection/` | pods get their sidecar when they are created; which pods write to one place |
  *
  * Every event only names a WalStorage that is to be looked at. What a sidecar reports is looked at after a moment, so
  * that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).

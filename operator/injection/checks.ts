@@ -21,7 +21,7 @@ import {
 } from './names.ts';
 import type { AdmittedPod, Container, EnvVar, VolumeSource } from './pod.ts';
 import { identityOf } from './sidecar-container.ts';
-import { type Directory, socketMount, type UnknownDirectory, urlsOf, volumesOf } from './volumes.ts';
+import { type Directory, socketMount, type UnknownDirectory, urlsOf, volumesOf, walVolumesOf } from './volumes.ts';
 
 /** What is to be injected into what. */
 export interface Injection {
@@ -224,16 +224,13 @@ function isPersistent(volume: Volume, pod: AdmittedPod): boolean {
 }
 
 /** The CRD refuses it too; a WalStorage may be older than that rule. */
-const refuseSharedClaims: Check = ({ storage }) => {
-  const volumes = volumesOf(storage);
-  const used = new Set(storage.spec.wal.urls.map(({ url }) => volumeOf(url, volumes)));
-  return volumes
-    .filter((volume) => used.has(volume) && isShared(volume.claimTemplate?.accessModes ?? []))
+const refuseSharedClaims: Check = ({ storage }) =>
+  walVolumesOf(storage)
+    .filter(({ claimTemplate }) => isShared(claimTemplate?.accessModes ?? []))
     .map(
       ({ name }) =>
         `Volume ${name} of WalStorage ${storage.metadata.name} holds WAL URLs and may be mounted by several nodes at once (ReadWriteMany), where no lock keeps a second writer out: use a volume with accessModes [ReadWriteOncePod].`,
     );
-};
 
 function isShared(accessModes: readonly string[]): boolean {
   return accessModes.includes('ReadWriteMany') && !accessModes.includes('ReadWriteOncePod');

@@ -7,9 +7,8 @@ import { globalFlushThresholdBytesDefault } from '../../sidecar/config/sections.
 import { memoryOverheadBytes } from '../../sidecar/memory.ts';
 import type { WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
-import { volumeOf } from '../rendering.ts';
 import type { Resources } from './pod.ts';
-import { volumesOf } from './volumes.ts';
+import { walVolumesOf } from './volumes.ts';
 
 const mebibyte = 2 ** 20;
 /** It works in bursts; without a limit it takes what the node has left. */
@@ -39,10 +38,8 @@ export function resourcesOf(storage: WalStorage): Resources {
 }
 
 function memoryVolumesBytes(storage: WalStorage): number {
-  const volumes = volumesOf(storage);
-  const used = new Set(storage.spec.wal.urls.map(({ url }) => volumeOf(url, volumes)));
-  return volumes
-    .filter((volume) => used.has(volume) && volume.emptyDir?.medium === 'Memory')
+  return walVolumesOf(storage)
+    .filter(({ emptyDir }) => emptyDir?.medium === 'Memory')
     .reduce((bytes, { emptyDir }) => bytes + (quantityBytes(emptyDir?.sizeLimit ?? 0) ?? 0), 0);
 }
 

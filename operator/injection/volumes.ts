@@ -80,6 +80,13 @@ export function volumesOf({ spec }: WalStorage): readonly Volume[] {
   return spec.volumes ?? [];
 }
 
+/** The volumes that hold WAL URLs, to which the sidecar writes. */
+export function walVolumesOf(storage: WalStorage): readonly Volume[] {
+  const volumes = volumesOf(storage);
+  const used = new Set(storage.spec.wal.urls.map(({ url }) => volumeOf(url, volumes)));
+  return volumes.filter((volume) => used.has(volume));
+}
+
 /** The volume's name in the pod. */
 function nameInPod({ name, podVolume }: Volume): string {
   return podVolume?.name ?? `${volumePrefix}data-${name}`;

@@ -26,8 +26,8 @@ import {
 import type { SecretData } from './certificates.ts';
 
 export const secretName = 'walstorage-operator-webhook';
-export const configurationName = 'walstorage-operator';
-export const webhookName = 'inject.wal.proximadb.io';
+const configurationName = 'walstorage-operator';
+const webhookName = 'inject.wal.proximadb.io';
 /** Whose the certificates in the Secret are. */
 const filledByAnnotation = `${apiGroup}/filled-by`;
 
