@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { canonicalQuantity } from './quantity.ts';
+import { canonicalQuantity, exactQuantity } from './quantity.ts';
 
 test('all spellings of a quantity give one text, and different quantities different ones', () => {
   const spellings: readonly (readonly (number | string)[])[] = [
@@ -18,6 +18,12 @@ test('all spellings of a quantity give one text, and different quantities differ
     spellings.map(() => 1),
   );
   assert.equal(new Set(canonical.flatMap((texts) => Array.from(texts))).size, spellings.length);
+});
+
+test('R5 a quantity of a megabyte of digits is not calculated with', () => {
+  const long = `1${'0'.repeat(1_000_000)}`;
+  assert.equal(exactQuantity(long), undefined);
+  assert.equal(canonicalQuantity(long), long);
 });
 
 test('what is no quantity stays as it is: the CRD refuses it', () => {

@@ -12,6 +12,8 @@ const decimalExponents: Readonly<Record<string, number>> = {
   E: 18,
 };
 const binaryPrefixes = 'KMGTPE';
+/** R5: arithmetic on a megabyte of digits would take minutes, and no size needs more than a few. */
+const charactersMax = 64;
 
 /**
  * One text for all spellings of a quantity: `1Gi`, `1024Mi` and `1073741824` give the same, `500m` and `0.5` too.
@@ -21,9 +23,14 @@ export function canonicalQuantity(quantity: number | string): string {
   return exactQuantity(quantity) ?? String(quantity);
 }
 
-/** The quantity as a decimal number without loss, `<digits>e<exponent>`; undefined if it is no quantity. */
+/**
+ * The quantity as a decimal number without loss, `<digits>e<exponent>`; undefined if it is no quantity, or a longer one than
+ * anybody writes.
+ */
 export function exactQuantity(quantity: number | string): string | undefined {
-  const match = /^([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE])|([KMGTPE])i)?$/.exec(String(quantity));
+  const text = String(quantity);
+  if (text.length > charactersMax) return undefined;
+  const match = /^([+-]?)(\d+\.?\d*|\.\d+)(?:[eE]([+-]?\d+)|([numkMGTPE])|([KMGTPE])i)?$/.exec(text);
   if (match === null) return undefined;
   const [, sign = '', digits = '', power = '0', decimal = '', binary = ''] = match;
   const [whole = '', fraction = ''] = digits.split('.');
