@@ -211,6 +211,7 @@ test('status: assignments are atomic, so that their managed fields do not grow w
 });
 
 test('kubectl get walstorage and its short name show the columns', async () => {
+  const lastTransitionTime = '2026-11-22T10:00:00Z';
   await cluster.apply(storage(example.spec, 'columns'));
   await applyStatus('walstorage-operator', 'columns', {
     distributionStrategy: 'LoadBalanced',
@@ -220,6 +221,7 @@ test('kubectl get walstorage and its short name show the columns', async () => {
     collections: 33,
     bytes: 3178106,
     size: '3.03 MiB',
+    conditions: [{ type: 'Degraded', status: 'True', reason: 'UrlsNotAvailable', message: '', lastTransitionTime }],
   });
   const [head = '', row = ''] = (await cluster.kubectl(['get', 'wals', 'columns'])).split('\n');
   assert.deepEqual(head.trim().split(/ {2,}/), [
@@ -233,4 +235,9 @@ test('kubectl get walstorage and its short name show the columns', async () => {
     'AGE',
   ]);
   assert.deepEqual(row.split(/ {2,}/).slice(0, 7), ['columns', 'LoadBalanced', '2', '3', '3', '33', '3.03 MiB']);
+  const [wideHead = '', wideRow = ''] = (await cluster.kubectl(['get', 'wals', 'columns', '-o', 'wide'])).split('\n');
+  assert.deepEqual(
+    [wideHead, wideRow].map((line) => line.trim().split(/ {2,}/).at(-1)),
+    ['DEGRADED', 'True'],
+  );
 });
