@@ -217,6 +217,14 @@ test('kubectl describe walstorage tells what happened, once each', async (t) => 
   const described = await plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
   const events = described.slice(described.indexOf('Events:')).split('\n').slice(3);
   const told = (what: RegExp): number => events.filter((line) => what.test(line)).length;
+  const order = ['NoPods', 'Rendered', 'AllPodsReady', 'UrlsNotAvailable'].map((reason) =>
+    events.findIndex((line) => line.includes(` ${reason} `)),
+  );
+  assert.deepEqual(
+    order.toSorted((a, b) => a - b),
+    order,
+    described,
+  );
   assert.equal(told(/Normal +Rendered .*ConfigMap orders-walstorage holds the configuration\.$/), 1, described);
   assert.equal(told(/Normal +AllPodsReady .*walstorage-operator +1 of 1 pod ready\.$/), 1, described);
   assert.equal(

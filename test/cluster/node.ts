@@ -94,9 +94,13 @@ export class Node {
     await this.#until('containerd answers again', async () => succeeds(this.ctr('version')));
   }
 
-  /** Ends a container's main program by SIGKILL, as the system does when memory is short. */
-  async killContainer(pod: string, container: string): Promise<void> {
-    const labels = { 'pod.name': pod, 'container.name': container };
+  /**
+   * Ends a container's main program by SIGKILL, as the system does when memory is short.
+   * @param namespace the pod's; without it those of all namespaces that bear the name
+   */
+  async killContainer(pod: string, container: string, namespace?: string): Promise<void> {
+    const inNamespace = namespace === undefined ? {} : { 'pod.namespace': namespace };
+    const labels = { 'pod.name': pod, 'container.name': container, ...inNamespace };
     const filter = Object.entries(labels)
       .map(([name, value]) => `labels."io.kubernetes.${name}"==${value}`)
       .join(',');

@@ -1,12 +1,13 @@
 /** Configuration and its mistakes on a real node: what changes in running pods, what waits for their replacement, and what people are told. */
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { describe, type TestContext } from 'node:test';
 import type { PodStatus, WalStorageSpec } from '../../crds/walstorage.generated.ts';
 import type { WalStorage } from '../../operator/kubernetes.ts';
 import { example } from '../crd-refusals.ts';
 import { within } from '../running-sidecar.ts';
 import type { ApiAnswer, ApiRequest } from './api-requests.ts';
-import { testInstalled } from './installation.ts';
+import { type Installation, testInstalled } from './installation.ts';
 import { eventually } from './node-scene.ts';
 import { setName, type Tenant } from './tenant.ts';
 
@@ -50,56 +51,48 @@ interface ConfigurationView {
   readonly configuration: { readonly storage: { readonly wal_config: Readonly<Record<string, unknown>> } };
 }
 
-testInstalled(
-  'O6 a changed threshold is in force in all sidecars within 10 s, without a restart; a bad one is refused by kubectl',
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'hot');
-    await tenant.runDatabase({ replicas: 2 });
-    const before = await tenant.isReady(2);
+async function changedThreshold(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'hot');
+  await tenant.runDatabase({ replicas: 2 });
+  const before = await tenant.isReady(2);
 
-    const threshold = (size: string) => patch(tenant, { wal: { globalFlushThreshold: size } });
-    await assert.rejects(threshold('1Mi'), /globalFlushThreshold: .*128Mi/);
-    await threshold('256Mi');
-    await within(hotLimitMs, 'all sidecars report the new configuration', async () => {
-      const { status } = await tenant.storage('it is read', () => true);
-      return status?.updatedPods === 2 && status.configHash !== before.status?.configHash;
-    });
-    for (const ordinal of [0, 1]) {
-      const { configuration } = await ask<ConfigurationView>(tenant, ordinal, '/v1/config');
-      assert.equal(configuration.storage.wal_config['global_flush_threshold'], 256 * 2 ** 20);
-      assert.deepEqual(await restarts(tenant, ordinal), [0, 0]);
-    }
-  },
-);
+  const threshold = (size: string) => patch(tenant, { wal: { globalFlushThreshold: size } });
+  await assert.rejects(threshold('1Mi'), /globalFlushThreshold: .*128Mi/);
+  await threshold('256Mi');
+  await within(hotLimitMs, 'all sidecars report the new configuration', async () => {
+    const { status } = await tenant.storage('it is read', () => true);
+    return status?.updatedPods === 2 && status.configHash !== before.status?.configHash;
+  });
+  for (const ordinal of [0, 1]) {
+    const { configuration } = await ask<ConfigurationView>(tenant, ordinal, '/v1/config');
+    assert.equal(configuration.storage.wal_config['global_flush_threshold'], 256 * 2 ** 20);
+    assert.deepEqual(await restarts(tenant, ordinal), [0, 0]);
+  }
+}
 
-testInstalled(
-  'O6 R8 a ConfigMap edited by hand is put back; one that somebody took over is told, the sidecar keeps the old one, and heals at once',
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'by-hand');
-    await tenant.runDatabase({ replicas: 1 });
-    const content = ['get', 'configmap', 'orders-walstorage', '-o', 'jsonpath={.data}'];
-    const good = await tenant.kubectl(content);
-    const edit = async (metadata: object): Promise<void> => {
-      const data = { 'walstorage.toml': '[storage.wal_config]\nwal_urls = 7\n' };
-      const change = JSON.stringify({ metadata, data });
-      await tenant.kubectl(['patch', 'configmap', 'orders-walstorage', '--type=merge', '-p', change]);
-    };
-    await edit({});
-    await eventually('it is put back', async () => (await tenant.kubectl(content)) === good);
+async function editedConfigMap(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'by-hand');
+  await tenant.runDatabase({ replicas: 1 });
+  const content = ['get', 'configmap', 'orders-walstorage', '-o', 'jsonpath={.data}'];
+  const good = await tenant.kubectl(content);
+  const edit = async (metadata: object): Promise<void> => {
+    const data = { 'walstorage.toml': '[storage.wal_config]\nwal_urls = 7\n' };
+    const change = JSON.stringify({ metadata, data });
+    await tenant.kubectl(['patch', 'configmap', 'orders-walstorage', '--type=merge', '-p', change]);
+  };
+  await edit({});
+  await eventually('it is put back', async () => (await tenant.kubectl(content)) === good);
 
-    await edit({ ownerReferences: null });
-    // The kubelet looks at once.
-    await tenant.kubectl(['annotate', 'pods', '--all', 'look=now']);
-    t.diagnostic(
-      await condition(tenant, 'Degraded', /^ConfigRefused: 1 sidecar refused .*wal_urls = 7: must be a list/),
-    );
-    t.diagnostic(await condition(tenant, 'ConfigRendered', /^NameTaken: ConfigMap orders-walstorage exists/));
-    await tenant.kubectl(['delete', 'configmap', 'orders-walstorage']);
-    await condition(tenant, 'Degraded', /^AllUrlsWork/);
-    await tenant.database(0).appends(11);
-    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
-  },
-);
+  await edit({ ownerReferences: null });
+  // The kubelet looks at once.
+  await tenant.kubectl(['annotate', 'pods', '--all', 'look=now']);
+  t.diagnostic(await condition(tenant, 'Degraded', /^ConfigRefused: 1 sidecar refused .*wal_urls = 7: must be a list/));
+  t.diagnostic(await condition(tenant, 'ConfigRendered', /^NameTaken: ConfigMap orders-walstorage exists/));
+  await tenant.kubectl(['delete', 'configmap', 'orders-walstorage']);
+  await condition(tenant, 'Degraded', /^AllUrlsWork/);
+  await tenant.database(0).appends(11);
+  assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+}
 
 /** The example's spec with one more volume, and a URL on it. */
 function withThirdVolume(): WalStorageSpec {
@@ -120,38 +113,35 @@ function third({ status }: WalStorage, state: string): number {
   return (status?.pods ?? []).filter(({ urls }) => urls?.[2]?.state === state).length;
 }
 
-testInstalled(
-  'O5 O6 an added URL is Pending in old pods, through a crash too; rollout: Restart replaces them one by one, and it is used',
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'pending');
-    const replicas = 3;
-    await tenant.runDatabase({ replicas });
-    await tenant.storage('each URL has collections', ({ status }) =>
-      Boolean(status?.urls?.every(({ collections }) => collections >= replicas)),
-    );
-    await tenant.applyStorage(withThirdVolume());
-    const before = await tenant.storage('it is Pending in all', (storage) => third(storage, 'Pending') === replicas);
+async function addedUrl(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'pending');
+  const replicas = 3;
+  await tenant.runDatabase({ replicas });
+  await tenant.storage('each URL has collections', ({ status }) =>
+    Boolean(status?.urls?.every(({ collections }) => collections >= replicas)),
+  );
+  await tenant.applyStorage(withThirdVolume());
+  const before = await tenant.storage('it is Pending in all', (storage) => third(storage, 'Pending') === replicas);
 
-    await installation.cluster.node.killContainer(`${setName}-0`, 'walstorage');
-    await tenant.storage('the new sidecar reports', (storage) => {
-      const [now, then] = [storage, before].map((one) => Date.parse(firstOf(one)?.lastReportTime ?? ''));
-      return third(storage, 'Pending') === replicas && (now ?? 0) > (then ?? 0) && firstOf(storage)?.ready === true;
-    });
-    await eventually('it was a crash', async () => (await tenant.database(0).restarts('walstorage')) === 1);
-    t.diagnostic(await condition(tenant, 'Ready', /^AllPodsReady: .*not used yet \(Pending\) by 3 pods/));
+  await installation.cluster.node.killContainer(`${setName}-0`, 'walstorage', tenant.namespace);
+  await tenant.storage('the new sidecar reports', (storage) => {
+    const [now, then] = [storage, before].map((one) => Date.parse(firstOf(one)?.lastReportTime ?? ''));
+    return third(storage, 'Pending') === replicas && (now ?? 0) > (then ?? 0) && firstOf(storage)?.ready === true;
+  });
+  await eventually('it was a crash', async () => (await tenant.database(0).restarts('walstorage')) === 1);
+  t.diagnostic(await condition(tenant, 'Ready', /^AllPodsReady: .*not used yet \(Pending\) by 3 pods/));
 
-    await patch(tenant, { rollout: 'Restart' });
-    await tenant.storage('it is Available in all', (storage) => third(storage, 'Available') === replicas);
-    await condition(tenant, 'Ready', /^AllPodsReady: 3 of 3 pods ready\.$/);
-    await isOneByOne(tenant, replicas);
-    await inSidecar(tenant, 0, 'walstorage', 'append', 'fresh', 'payload');
-    await tenant.storage('it is used', ({ status }) => status?.urls?.[2]?.collections === 1);
-    for (const ordinal of [0, 1, 2]) {
-      const { lost, doubled, verified } = await tenant.database(ordinal).appends(11);
-      assert.deepEqual([lost, doubled, verified > 0], [0, 0, true]);
-    }
-  },
-);
+  await patch(tenant, { rollout: 'Restart' });
+  await tenant.storage('it is Available in all', (storage) => third(storage, 'Available') === replicas);
+  await condition(tenant, 'Ready', /^AllPodsReady: 3 of 3 pods ready\.$/);
+  await isOneByOne(tenant, replicas);
+  await inSidecar(tenant, 0, 'walstorage', 'append', 'fresh', 'payload');
+  await tenant.storage('it is used', ({ status }) => status?.urls?.[2]?.collections === 1);
+  for (const ordinal of [0, 1, 2]) {
+    const { lost, doubled, verified } = await tenant.database(ordinal).appends(11);
+    assert.deepEqual([lost, doubled, verified > 0], [0, 0, true]);
+  }
+}
 
 interface MadePod {
   readonly metadata: { readonly name: string; readonly creationTimestamp: string };
@@ -170,7 +160,7 @@ async function isOneByOne(tenant: Tenant, replicas: number): Promise<void> {
   }
 }
 
-testInstalled('O7 a URL that holds collections is not removed: kubectl apply says why', async (installation, t) => {
+async function removedUrl(installation: Installation, t: TestContext): Promise<void> {
   const tenant = await installation.tenant(t, 'removed');
   await tenant.runDatabase({ replicas: 1 });
   await tenant.storage('each URL has collections', ({ status }) =>
@@ -180,7 +170,7 @@ testInstalled('O7 a URL that holds collections is not removed: kubectl apply say
   assert.ok(first);
   const removed = { ...example.spec, wal: { ...example.spec.wal, urls: [first] } };
   await assert.rejects(tenant.applyStorage(removed), /a URL that holds collections cannot be removed or changed/);
-});
+}
 
 interface UrlsView {
   readonly urls: readonly { readonly url: string; readonly state: string; readonly reason?: string }[];
@@ -196,62 +186,56 @@ const onBucket: WalStorageSpec = {
   },
 };
 
-testInstalled(
-  'R7 a missing Secret and a wrong key in it are the condition Degraded; a rotated one reaches the sidecar without a restart',
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'secrets');
-    await tenant.runDatabase({ replicas: 1, spec: onBucket });
-    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 does not exist/));
+async function rotatedSecret(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'secrets');
+  await tenant.runDatabase({ replicas: 1, spec: onBucket });
+  t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 does not exist/));
 
-    const store = async (stringData: object): Promise<void> => {
-      await tenant.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'wal-s3' }, stringData });
-      // The kubelet looks at once, instead of within a minute.
-      await tenant.kubectl(['annotate', 'pods', '--all', '--overwrite', `look=${Object.keys(stringData).join('.')}`]);
-    };
-    await store({ AWS_ACCESS_KEY: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
-    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 lacks AWS_ACCESS_KEY_ID/));
-    await store({ AWS_ACCESS_KEY_ID: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
-    await eventually('the sidecar has the whole Secret', async () => {
-      const { urls } = await ask<UrlsView>(tenant, 0, '/v1/urls');
-      return urls.some(({ reason = '' }) => reason.startsWith('s3:// comes with a later version'));
-    });
-    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
-    const told = [
-      await tenant.kubectl(['get', 'walstorage', '-o', 'yaml']),
-      await tenant.kubectl(['logs', `${setName}-0`, '-c', 'walstorage']),
-      await installation.describe(),
-    ];
-    assert.doesNotMatch(told.join('\n'), /AKIA0000|of-nobody/);
-  },
-);
+  const store = async (stringData: object): Promise<void> => {
+    await tenant.apply({ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'wal-s3' }, stringData });
+    // The kubelet looks at once, instead of within a minute.
+    await tenant.kubectl(['annotate', 'pods', '--all', '--overwrite', `look=${Object.keys(stringData).join('.')}`]);
+  };
+  await store({ AWS_ACCESS_KEY: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
+  t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: .*the Secret wal-s3 lacks AWS_ACCESS_KEY_ID/));
+  await store({ AWS_ACCESS_KEY_ID: 'AKIA0000', AWS_SECRET_ACCESS_KEY: 'of-nobody' });
+  await eventually('the sidecar has the whole Secret', async () => {
+    const { urls } = await ask<UrlsView>(tenant, 0, '/v1/urls');
+    return urls.some(({ reason = '' }) => reason.startsWith('s3:// comes with a later version'));
+  });
+  assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+  const told = [
+    await tenant.kubectl(['get', 'walstorage', '-o', 'yaml']),
+    await tenant.kubectl(['logs', `${setName}-0`, '-c', 'walstorage']),
+    await installation.describe(),
+  ];
+  assert.doesNotMatch(told.join('\n'), /AKIA0000|of-nobody/);
+}
 
-testInstalled(
-  'R3 a full volume: NOSPACE to the database, Full in the status, and it goes on once there is room',
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'full');
-    await installation.cluster.volumes.addSmall('small', 1, 32 * 2 ** 20);
-    const small = { storageClassName: 'small', resources: { requests: { storage: '16Mi' } } };
-    const volumes = [{ name: 'wal1', mountPath: '/mnt/wal1', claimTemplate: small }];
-    await tenant.runDatabase({ replicas: 1, spec: { volumes, wal: { urls: [{ url: 'file:///mnt/wal1/wal' }] } } });
-    const before = await tenant.database(0).appends(11);
+async function fullVolume(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'full');
+  await installation.cluster.volumes.addSmall('small', 1, 32 * 2 ** 20);
+  const small = { storageClassName: 'small', resources: { requests: { storage: '16Mi' } } };
+  const volumes = [{ name: 'wal1', mountPath: '/mnt/wal1', claimTemplate: small }];
+  await tenant.runDatabase({ replicas: 1, spec: { volumes, wal: { urls: [{ url: 'file:///mnt/wal1/wal' }] } } });
+  const before = await tenant.database(0).appends(11);
 
-    const fill = `const { openSync, writeSync } = require('node:fs');
+  const fill = `const { openSync, writeSync } = require('node:fs');
       const file = openSync('/mnt/wal1/ballast', 'w');
       try { for (;;) writeSync(file, Buffer.alloc(4096, 1)); } catch (error) { process.stdout.write(error.code); }`;
-    assert.equal(await inSidecar(tenant, 0, 'node', '-e', fill), 'ENOSPC');
-    const { refused } = await tenant.database(0).until('it is refused', (state) => state.refused !== undefined);
-    assert.match(refused ?? '', /^NOSPACE file:\/\/\/mnt\/wal1\/wal is full: /);
-    t.diagnostic(refused ?? '');
-    t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: file:\/\/\/mnt\/wal1\/wal .*Full/));
-    t.diagnostic(await condition(tenant, 'Ready', /^PodsNotReady: 0 of 1 pod ready; waiting for proximadb-0 \(/));
+  assert.equal(await inSidecar(tenant, 0, 'node', '-e', fill), 'ENOSPC');
+  const { refused } = await tenant.database(0).until('it is refused', (state) => state.refused !== undefined);
+  assert.match(refused ?? '', /^NOSPACE file:\/\/\/mnt\/wal1\/wal is full: /);
+  t.diagnostic(refused ?? '');
+  t.diagnostic(await condition(tenant, 'Degraded', /^UrlsNotAvailable: file:\/\/\/mnt\/wal1\/wal .*Full/));
+  t.diagnostic(await condition(tenant, 'Ready', /^PodsNotReady: 0 of 1 pod ready; waiting for proximadb-0 \(/));
 
-    await inSidecar(tenant, 0, 'node', '-e', "require('node:fs').unlinkSync('/mnt/wal1/ballast')");
-    const after = await tenant.database(0).appends(11);
-    assert.ok(after.verified >= before.acknowledged, JSON.stringify(after));
-    assert.deepEqual([after.lost, after.doubled], [0, 0]);
-    assert.deepEqual(await restarts(tenant, 0), [0, 0]);
-  },
-);
+  await inSidecar(tenant, 0, 'node', '-e', "require('node:fs').unlinkSync('/mnt/wal1/ballast')");
+  const after = await tenant.database(0).appends(11);
+  assert.ok(after.verified >= before.acknowledged, JSON.stringify(after));
+  assert.deepEqual([after.lost, after.doubled], [0, 0]);
+  assert.deepEqual(await restarts(tenant, 0), [0, 0]);
+}
 
 /** A status with an entry for a pod, under the uid of the sidecar's own. */
 function entry(name: string): object {
@@ -279,20 +263,46 @@ function identityTable(namespace: string): readonly (readonly [what: string, sta
   ];
 }
 
-testInstalled(
-  "O1 the sidecar's own token changes its own entry of the status only: everything else is refused",
-  async (installation, t) => {
-    const tenant = await installation.tenant(t, 'identity');
-    await tenant.runDatabase({ replicas: 2 });
-    await tenant.apply({ ...example, metadata: { name: 'others' } });
-    const table = identityTable(tenant.namespace);
-    const script = readFileSync(new URL('api-requests.ts', import.meta.url), 'utf8');
-    const command = ['node', '--input-type=module-typescript', '-e', script];
-    const requests = JSON.stringify(table.map(([, , request]) => request));
-    const answers: readonly ApiAnswer[] = JSON.parse(await inSidecar(tenant, 0, ...command, requests));
-    for (const [index, [what, status]] of table.entries()) {
-      assert.equal(answers[index]?.status, status, `${what}: ${JSON.stringify(answers[index])}`);
-      t.diagnostic(`${what}: ${answers[index]?.message ?? 'taken'}`);
-    }
-  },
-);
+async function ownToken(installation: Installation, t: TestContext): Promise<void> {
+  const tenant = await installation.tenant(t, 'identity');
+  await tenant.runDatabase({ replicas: 2 });
+  await tenant.apply({ ...example, metadata: { name: 'others' } });
+  const table = identityTable(tenant.namespace);
+  const script = readFileSync(new URL('api-requests.ts', import.meta.url), 'utf8');
+  const command = ['node', '--input-type=module-typescript', '-e', script];
+  const requests = JSON.stringify(table.map(([, , request]) => request));
+  const answers: readonly ApiAnswer[] = JSON.parse(await inSidecar(tenant, 0, ...command, requests));
+  for (const [index, [what, status]] of table.entries()) {
+    assert.equal(answers[index]?.status, status, `${what}: ${JSON.stringify(answers[index])}`);
+    t.diagnostic(`${what}: ${answers[index]?.message ?? 'taken'}`);
+  }
+}
+
+// Each has a namespace of its own, and waits most of its time for reports of sidecars.
+void describe('on one cluster', { concurrency: 3 }, () => {
+  testInstalled(
+    'O6 a changed threshold is in force in all sidecars within 10 s, without a restart; a bad one is refused by kubectl',
+    changedThreshold,
+  );
+  testInstalled(
+    'O6 R8 a ConfigMap edited by hand is put back; one that somebody took over is told, the sidecar keeps the old one, and heals at once',
+    editedConfigMap,
+  );
+  testInstalled(
+    'O5 O6 an added URL is Pending in old pods, through a crash too; rollout: Restart replaces them one by one, and it is used',
+    addedUrl,
+  );
+  testInstalled('O7 a URL that holds collections is not removed: kubectl apply says why', removedUrl);
+  testInstalled(
+    'R7 a missing Secret and a wrong key in it are the condition Degraded; a rotated one reaches the sidecar without a restart',
+    rotatedSecret,
+  );
+  testInstalled(
+    'R3 a full volume: NOSPACE to the database, Full in the status, and it goes on once there is room',
+    fullVolume,
+  );
+  testInstalled(
+    "O1 the sidecar's own token changes its own entry of the status only: everything else is refused",
+    ownToken,
+  );
+});
