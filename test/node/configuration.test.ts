@@ -1,12 +1,10 @@
 /** Configuration and its mistakes on a real node: what changes in running pods, what waits for their replacement, and what people are told. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, type TestContext } from 'node:test';
 import type { PodStatus, WalStorageSpec } from '../../crds/walstorage.generated.ts';
 import type { WalStorage } from '../../operator/kubernetes.ts';
 import { example } from '../crd-refusals.ts';
 import { within } from '../running-sidecar.ts';
-import type { ApiAnswer, ApiRequest } from './api-requests.ts';
 import { type Installation, testInstalled } from './installation.ts';
 import { eventually } from './node-scene.ts';
 import { setName, type Tenant } from './tenant.ts';
@@ -237,49 +235,16 @@ async function fullVolume(installation: Installation, t: TestContext): Promise<v
   assert.deepEqual(await restarts(tenant, 0), [0, 0]);
 }
 
-/** A status with an entry for a pod, under the uid of the sidecar's own. */
-function entry(name: string): object {
-  return { pods: [{ name, uid: 'POD_UID', ready: true, collections: 1 }] };
-}
-
-/** What a sidecar's token is used for here, and what the API server must say to it. */
-function identityTable(namespace: string): readonly (readonly [what: string, status: number, ask: ApiRequest])[] {
-  const storages = `/apis/wal.proximadb.io/v1alpha1/namespaces/${namespace}/walstorages`;
-  const apply = (path: string, status: object | undefined, more: object = {}): ApiRequest => {
-    const { apiVersion, kind } = example;
-    const body = { apiVersion, kind, metadata: { name: path.split('/')[0] }, status, ...more };
-    return { method: 'PATCH', path: `${storages}/${path}?fieldManager=pod-POD_UID&force=true`, body };
-  };
-  const ready = { type: 'Ready', status: 'True', reason: 'Mine', lastTransitionTime: '2026-01-01T00:00:00Z' };
-  const secrets = `/api/v1/namespaces/${namespace}/secrets`;
-  return [
-    ['its own entry', 200, apply('orders/status', entry(`${setName}-0`))],
-    ["another pod's entry", 422, apply('orders/status', entry(`${setName}-1`))],
-    ['conditions', 422, apply('orders/status', { conditions: [{ ...ready, message: 'all is well' }] })],
-    ['spec', 403, apply('orders', undefined, { spec: { rollout: 'Restart' } })],
-    ['another WalStorage', 403, apply('others/status', entry(`${setName}-0`))],
-    ['a Secret', 403, { method: 'GET', path: `${secrets}/wal-s3` }],
-    ['all Secrets', 403, { method: 'GET', path: secrets }],
-  ];
-}
-
-async function ownToken(installation: Installation, t: TestContext): Promise<void> {
-  const tenant = await installation.tenant(t, 'identity');
-  await tenant.runDatabase({ replicas: 2 });
-  await tenant.apply({ ...example, metadata: { name: 'others' } });
-  const table = identityTable(tenant.namespace);
-  const script = readFileSync(new URL('api-requests.ts', import.meta.url), 'utf8');
-  const command = ['node', '--input-type=module-typescript', '-e', script];
-  const requests = JSON.stringify(table.map(([, , request]) => request));
-  const answers: readonly ApiAnswer[] = JSON.parse(await inSidecar(tenant, 0, ...command, requests));
-  for (const [index, [what, status]] of table.entries()) {
-    assert.equal(answers[index]?.status, status, `${what}: ${JSON.stringify(answers[index])}`);
-    t.diagnostic(`${what}: ${answers[index]?.message ?? 'taken'}`);
-  }
-}
-
-// Each has a namespace of its own, and waits most of its time for reports of sidecars.
+// Each has a namespace of its own, and waits most of its time for reports of sidecars. The longest come first.
 void describe('on one cluster', { concurrency: 3 }, () => {
+  testInstalled(
+    'O5 O6 an added URL is Pending in old pods, through a crash too; rollout: Restart replaces them one by one, and it is used',
+    addedUrl,
+  );
+  testInstalled(
+    'R7 a missing Secret and a wrong key in it are the condition Degraded; a rotated one reaches the sidecar without a restart',
+    rotatedSecret,
+  );
   testInstalled(
     'O6 a changed threshold is in force in all sidecars within 10 s, without a restart; a bad one is refused by kubectl',
     changedThreshold,
@@ -288,21 +253,9 @@ void describe('on one cluster', { concurrency: 3 }, () => {
     'O6 R8 a ConfigMap edited by hand is put back; one that somebody took over is told, the sidecar keeps the old one, and heals at once',
     editedConfigMap,
   );
-  testInstalled(
-    'O5 O6 an added URL is Pending in old pods, through a crash too; rollout: Restart replaces them one by one, and it is used',
-    addedUrl,
-  );
   testInstalled('O7 a URL that holds collections is not removed: kubectl apply says why', removedUrl);
-  testInstalled(
-    'R7 a missing Secret and a wrong key in it are the condition Degraded; a rotated one reaches the sidecar without a restart',
-    rotatedSecret,
-  );
   testInstalled(
     'R3 a full volume: NOSPACE to the database, Full in the status, and it goes on once there is room',
     fullVolume,
-  );
-  testInstalled(
-    "O1 the sidecar's own token changes its own entry of the status only: everything else is refused",
-    ownToken,
   );
 });

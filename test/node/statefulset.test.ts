@@ -171,6 +171,8 @@ testDatabases(
     await apply({ pods: [entry] });
     await assert.rejects(apply({ pods: [entry, { name: other, ready: false }] }), /denied request/);
     await assert.rejects(apply({ pods: [entry], podCount: 7 }), /denied request/);
+    const ready = { type: 'Ready', status: 'True', reason: 'Mine', lastTransitionTime: '2026-01-01T00:00:00Z' };
+    await assert.rejects(apply({ pods: [entry], conditions: [{ ...ready, message: 'ours' }] }), /denied request/);
     await assert.rejects(apply({ pods: [entry] }, 'import'), /cannot patch resource "walstorages\/status"/);
     const asSidecar = async (...args: readonly string[]) => withToken(databases, token, args);
     await assert.rejects(asSidecar('get', 'secrets'), /cannot list resource "secrets"/);
