@@ -14,7 +14,7 @@ import http from 'node:http';
 import https from 'node:https';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import type { KubeConfig } from '@kubernetes/client-node';
+import type { AuthorizedOptions, ClusterConfig } from './service-account.ts';
 
 export type Query = Readonly<Record<string, string | number | boolean | undefined>>;
 
@@ -85,7 +85,7 @@ const watchKeepAliveMs = 15_000;
 const lineBytesMax = 16 * 1024 * 1024;
 
 export class ApiClient {
-  readonly #config: KubeConfig;
+  readonly #config: ClusterConfig;
   readonly #server: URL;
   readonly #proxied: boolean;
   readonly #agent: http.Agent | https.Agent;
@@ -96,7 +96,7 @@ export class ApiClient {
    * `config` must name a current cluster (else an Error that says so); `userAgent` stands in the audit log. Writes are
    * sent only as long as the fence lets them; without one, always.
    */
-  constructor(config: KubeConfig, userAgent: string, fence?: Fence) {
+  constructor(config: ClusterConfig, userAgent: string, fence?: Fence) {
     const cluster = config.getCurrentCluster();
     if (cluster === null) {
       throw new Error('the kubeconfig has no current cluster: set current-context, or name one with a cluster');
@@ -177,7 +177,7 @@ export class ApiClient {
       headers['content-type'] = request.contentType;
       headers['content-length'] = Buffer.byteLength(body);
     }
-    const options: https.RequestOptions = { method: request.method, headers };
+    const options: AuthorizedOptions = { method: request.method, headers };
     // Adds the credentials to these headers; a token file is read again when it may have changed.
     await this.#config.applyToHTTPSOptions(options);
     if (!this.#proxied) options.agent = this.#agent;

@@ -1,7 +1,6 @@
 /** `walstorage operator`: from its flags to a running operator. Imported only by that command: it costs 300 ms (O10). */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
-import { KubeConfig } from '@kubernetes/client-node';
 import type { Logger } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
 import { addressOf, closeServer } from '../sidecar/http/listen.ts';
@@ -10,6 +9,7 @@ import { Election } from './election.ts';
 import { serveHttp } from './http.ts';
 import { OperatorMetrics } from './metrics.ts';
 import { Operator } from './operator.ts';
+import { type ClusterConfig, ServiceAccount } from './service-account.ts';
 import { type CertificateOrigin, Webhook } from './webhook/webhook.ts';
 
 export interface OperatorFlags {
@@ -42,7 +42,7 @@ export async function runOperator(flags: OperatorFlags): Promise<void> {
   const { version } = packageJson;
   const identity = ownIdentity();
   const webhookSettings = webhookSettingsOf(flags, identity?.namespace);
-  const config = loadConfig(kubeconfig);
+  const config = await loadConfig(kubeconfig);
   // The audit log then tells which replica wrote what.
   const userAgent = `walstorage-operator/${version}${identity === undefined ? '' : ` (${identity.name})`}`;
   const leaseClient = new ApiClient(config, userAgent);
@@ -136,15 +136,14 @@ function ownIdentity(): { readonly namespace: string; readonly name: string } | 
   return { namespace, name: `${name}_${randomBytes(4).toString('hex')}` };
 }
 
-function loadConfig(kubeconfig: string | undefined): KubeConfig {
-  const config = new KubeConfig();
+async function loadConfig(kubeconfig: string | undefined): Promise<ClusterConfig> {
   if (kubeconfig !== undefined) {
+    const { KubeConfig } = await import('@kubernetes/client-node');
+    const config = new KubeConfig();
     config.loadFromFile(kubeconfig);
     return config;
   }
-  if (process.env['KUBERNETES_SERVICE_HOST'] === undefined) {
-    throw new Error('this is no pod (KUBERNETES_SERVICE_HOST is not set): name a kubeconfig with --kubeconfig FILE');
-  }
-  config.loadFromCluster();
-  return config;
+  const account = ServiceAccount.of(process.env);
+  if (account !== undefined) return account;
+  throw new Error('this is no pod (KUBERNETES_SERVICE_HOST is not set): name a kubeconfig with --kubeconfig FILE');
 }

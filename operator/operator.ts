@@ -16,8 +16,8 @@
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
  * | `webhook/`, `injection/` | pods get their sidecar when they are created; which pods write to one place |
  *
- * Every event only names a WalStorage that is to be looked at. What a sidecar reports is looked at after a moment, so
- * that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).
+ * Every event only names a WalStorage that is to be looked at. What sidecars report is looked at twice a second at most,
+ * so that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).
  */
 import type { Logger } from 'pino';
 import type { ApiClient } from './client.ts';
@@ -65,9 +65,10 @@ export interface OperatorOptions {
   readonly now?: () => Date;
 }
 
-const workers = 4;
+/** Each waits for the API server most of the time. */
+const workers = 16;
 const queueBackoff = { firstMs: 250, maxMs: 60_000 };
-const reportsDelayMs = 500;
+const reportsSpacingMs = 500;
 
 /** The reflectors of one namespace, or of all. */
 interface Watches {
@@ -110,6 +111,7 @@ export class Operator {
         logger.warn({ key, err, failures, waitMs: Math.round(waitMs) }, 'reconcile failed'),
       workers,
       backoff: queueBackoff,
+      spacingMs: reportsSpacingMs,
     });
   }
 
@@ -224,10 +226,10 @@ export class Operator {
     };
   }
 
-  /** A new spec is worked on at once; what only moved the status, after a moment. */
+  /** A new spec is worked on at once; what only moved the status, not too often. */
   #onStorage({ type, object, previous }: Change<WalStorage>): void {
     if (previous?.metadata.uid === object.metadata.uid && previous.metadata.generation === object.metadata.generation) {
-      this.queue.addAfter(keyOf(object), reportsDelayMs);
+      this.queue.addSpaced(keyOf(object));
     } else {
       this.queue.add(keyOf(object));
       // Of one that is deleted the sidecars still run.

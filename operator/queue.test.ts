@@ -27,6 +27,7 @@ class Workshop {
       onFailure: (key, _error, failures, waitMs) => this.failures.push({ key, failures, waitMs }),
       workers,
       backoff: { firstMs: 2, maxMs: 16 },
+      spacingMs: 50,
     });
   }
 
@@ -122,6 +123,20 @@ test('of two delayed adds the earlier counts, and an add goes before both', asyn
   shop.queue.addAfter('a', 60_000);
   shop.queue.add('a');
   await shop.until(() => shop.begun.length === 2 && shop.atOnce === 0);
+  await shop.queue.shutdown();
+  assert.deepEqual(shop.begun, ['a', 'a']);
+});
+
+test('the first of many spaced adds is worked on at once, and those that soon follow together after a while', async () => {
+  const shop = new Workshop();
+  shop.queue.start();
+  shop.queue.addSpaced('a');
+  await shop.until(() => shop.begun.length === 1 && shop.atOnce === 0);
+  const endedMs = performance.now();
+  for (let add = 0; add < 5; add += 1) shop.queue.addSpaced('a');
+  assert.deepEqual([shop.queue.depth, shop.queue.idle], [0, false]);
+  await shop.until(() => shop.begun.length === 2 && shop.atOnce === 0);
+  assert.ok(performance.now() - endedMs >= 45);
   await shop.queue.shutdown();
   assert.deepEqual(shop.begun, ['a', 'a']);
 });

@@ -5,7 +5,8 @@
  *   worked on, it waits until that is over.
  * - Work that throws is done again after a pause that doubles with each failure in a row; a success resets it. Work
  *   that returns a number of milliseconds is done again after them.
- * - `addAfter` keeps the earliest time asked for. `add` goes before any pause.
+ * - `addAfter` keeps the earliest time asked for. `add` goes before any pause. `addSpaced` leaves some time since the
+ *   key was last worked on: the first of many adds is worked on at once, and those that soon follow together.
  * - Keys are taken between `start` and `shutdown`, which may follow each other again and again; else they are dropped.
  *   `shutdown` drops what waits and resolves when what runs has ended.
  */
@@ -19,6 +20,8 @@ export interface WorkQueueOptions {
   /** How many keys are worked on at once. */
   readonly workers: number;
   readonly backoff: Backoff;
+  /** What `addSpaced` leaves between two works of a key. */
+  readonly spacingMs: number;
 }
 
 interface Delayed {
@@ -35,6 +38,8 @@ export class WorkQueue {
   readonly #again = new Set<string>();
   readonly #delayed = new Map<string, Delayed>();
   readonly #failures = new Map<string, number>();
+  /** When the work of a key has ended: those of the last `spacingMs`, the oldest first. */
+  readonly #endedMs = new Map<string, number>();
   #open = false;
 
   constructor(options: WorkQueueOptions) {
@@ -75,6 +80,13 @@ export class WorkQueue {
     this.#delayed.set(key, { atMs, timer: setTimeout(() => this.add(key), ms) });
   }
 
+  /** The key is added at once, or as soon as it was last worked on `spacingMs` ago. */
+  addSpaced(key: string): void {
+    const sinceMs = performance.now() - (this.#endedMs.get(key) ?? Number.NEGATIVE_INFINITY);
+    if (sinceMs < this.#options.spacingMs) this.addAfter(key, this.#options.spacingMs - sinceMs);
+    else this.add(key);
+  }
+
   /** Takes nothing more, drops what waits, and resolves when what runs has ended. */
   async shutdown(): Promise<void> {
     this.#open = false;
@@ -110,8 +122,19 @@ export class WorkQueue {
       this.#failed(key, error);
     }
     this.#running.delete(key);
+    this.#ended(key);
     if (this.#again.delete(key)) this.add(key);
     this.#dispatch();
+  }
+
+  #ended(key: string): void {
+    const nowMs = performance.now();
+    for (const [other, atMs] of this.#endedMs) {
+      if (nowMs - atMs < this.#options.spacingMs) break;
+      this.#endedMs.delete(other);
+    }
+    this.#endedMs.delete(key);
+    this.#endedMs.set(key, nowMs);
   }
 
   #failed(key: string, error: unknown): void {

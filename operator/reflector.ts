@@ -8,7 +8,8 @@
  * - A watch ends by itself after a random time (the server is asked to), and is cut by us if it doesn't.
  *   Bookmarks move the resourceVersion of a quiet watch, so that the next one needs no list.
  * - Any other failure (connection, status, ERROR event, a line that isn't JSON) is logged and tried again from the last
- *   version seen, after a growing, jittered pause or what Retry-After asks; one event or bookmark resets the pause.
+ *   version seen, after a growing, jittered pause or what Retry-After asks (of a 429); one event or bookmark resets the pause, and
+ *   a watch that had lasted is followed by the next one at once.
  * - A list replaces the copy: what is in it and not in the copy is told as added, what is missing as deleted. The copy
  *   is never empty meanwhile.
  * - A handler that throws is logged; the reflector goes on.
@@ -79,6 +80,10 @@ export class Reflector<T extends KubernetesObject> {
   /** Where to watch from; undefined: list first. */
   #resourceVersion: string | undefined;
   #synced = false;
+  /** When the last watch was begun, on the monotonic clock. */
+  #watchedMs = Number.POSITIVE_INFINITY;
+  /** Whether the last failure was a 410. */
+  #wasGone = false;
   /** Failures since the last sign of progress. */
   #failures = 0;
 
@@ -146,15 +151,25 @@ export class Reflector<T extends KubernetesObject> {
   async #recover(error: unknown, signal: AbortSignal): Promise<void> {
     const gone = isGone(error);
     if (gone) this.#resourceVersion = undefined;
+    // A watch that was cut after a while had worked, even if it was quiet.
+    const wasCut = !(error instanceof ApiError) && this.#lastedMs() >= shortWatchMs;
+    if (wasCut) this.#failures = 0;
     this.#failures += 1;
     this.counts.failures += 1;
-    // The first 410 is business as usual: the list follows at once.
-    if (gone && this.#failures === 1) return;
-    const asked = error instanceof ApiError ? (error.retryAfterMs ?? 0) : 0;
+    const asked = askedMs(error);
+    // Business as usual: the next watch after one that was cut, the list after a 410; but not a second 410 in a row.
+    const isUsual = asked === 0 && (wasCut || (gone && !this.#wasGone));
+    this.#wasGone = gone;
+    if (isUsual) return;
     const waitMs = Math.max(asked, pauseMs(this.#timings.backoff, this.#failures));
     const { logger, path } = this.#options;
     logger.warn({ path, err: error, attempt: this.#failures, waitMs: Math.round(waitMs) }, 'watching failed');
     await sleep(waitMs, undefined, { signal }).catch(() => undefined);
+  }
+
+  /** How long the watch has lasted that is the latest. */
+  #lastedMs(): number {
+    return performance.now() - this.#watchedMs;
   }
 
   async #list(signal: AbortSignal): Promise<void> {
@@ -199,7 +214,7 @@ export class Reflector<T extends KubernetesObject> {
       timeoutSeconds,
     };
     this.counts.watches += 1;
-    const startMs = performance.now();
+    this.#watchedMs = performance.now();
     let events = 0;
     for await (const line of client.lines(path, query, timeoutSeconds * 1000 + watchGraceMs, signal)) {
       if (line === '') continue;
@@ -207,7 +222,7 @@ export class Reflector<T extends KubernetesObject> {
       events += 1;
       this.#failures = 0;
     }
-    if (events === 0 && performance.now() - startMs < shortWatchMs) {
+    if (events === 0 && this.#lastedMs() < shortWatchMs) {
       throw new Error('the watch ended at once without an event');
     }
     this.#failures = 0;
@@ -285,6 +300,14 @@ export class Reflector<T extends KubernetesObject> {
   #heard(): void {
     this.counts.lastHeardMs = Date.now();
   }
+}
+
+/**
+ * How long the server asks to be left alone. Not where it starts (503): it asks for 5 s then, is ready in one,
+ * and our own pauses grow as well.
+ */
+function askedMs(error: unknown): number {
+  return error instanceof ApiError && error.status === 429 ? (error.retryAfterMs ?? 0) : 0;
 }
 
 function isGone(error: unknown): boolean {

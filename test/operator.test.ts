@@ -157,15 +157,16 @@ test('O10 every connection cut, again and again: the operator goes on', async (t
   await namespace.applyStorage('orders', withFlushSize('1Mi'));
   for (let mebibytes = 2; mebibytes <= 4; mebibytes += 1) {
     await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
-    assert.ok(proxy.cut() >= 5, 'the watches were open');
+    const cuts = mebibytes - 1;
+    await eventually('every watch was cut', () => {
+      proxy.cut();
+      return operator.reflectors.every(({ counts }) => counts.failures >= cuts) || undefined;
+    });
     await namespace.applyStorage('orders', withFlushSize(`${mebibytes}Mi`));
   }
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
   assert.match(await renderedText(namespace), /memory_flush_size_bytes = 4194304/);
-  for (const { counts } of operator.reflectors) {
-    assert.ok(counts.failures >= 3);
-    assert.equal(counts.lists, 1, 'a cut watch needs no list');
-  }
+  for (const { counts } of operator.reflectors) assert.equal(counts.lists, 1, 'a cut watch needs no list');
 });
 
 test('O10 the API server killed and started again, its memory of old versions gone (410): the operator goes on', async (t) => {

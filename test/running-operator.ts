@@ -65,6 +65,8 @@ export interface OperatorRunOptions {
   readonly server?: string;
   /** Its wall clock. */
   readonly now?: () => Date;
+  /** Stands in what it renders. */
+  readonly version?: string;
 }
 
 /** An operator that runs until `stop`. */
@@ -74,13 +76,13 @@ export class RunningOperator {
   readonly #stop = new AbortController();
   readonly #ended: Promise<unknown>;
 
-  constructor(plane: ControlPlane, { namespaces, token, server, now }: OperatorRunOptions) {
+  constructor(plane: ControlPlane, { namespaces, token, server, now, version = '1.2.3' }: OperatorRunOptions) {
     this.client = new WatchedClient(configOf(plane, server, token), 'walstorage-operator/test');
     const logger = pino({ level: process.env['WALSTORAGE_TEST_LOG'] ?? 'silent' });
     this.operator = new Operator({
       client: this.client,
       namespaces,
-      version: '1.2.3',
+      version,
       instance: 'test',
       logger,
       timings: { backoff: { firstMs: 50, maxMs: 1_000 }, watchSeconds: 300 },
