@@ -104,6 +104,20 @@ test('a larger size in the spec grows the claims; a smaller one, or another spel
   }
 });
 
+test('claims that a pod waits for are made before others grow', () => {
+  const claims = madeFor([claiming('db-0')]);
+  const pods = [claiming('db-0'), claiming('db-1')];
+  assert.deepEqual(
+    sizes(plan(observe({ storage: sized('30Gi'), pods, claims }))).map(([name, before]) => [name, before]),
+    [
+      [nameOf('nvme1', 'db-1'), undefined],
+      [nameOf('nvme2', 'db-1'), undefined],
+      [nameOf('nvme1', 'db-0'), '20Gi'],
+      [nameOf('nvme2', 'db-0'), '20Gi'],
+    ],
+  );
+});
+
 test('growing leaves what of a claim cannot be changed as it is there, and is bound to its uid', () => {
   const pods = [claiming('db-0')];
   const there = {

@@ -95,7 +95,10 @@ export function wantedClaims(storage: WalStorage, pods: readonly Pod[]): WantedC
   });
 }
 
-/** What is to be created and to grow, but for what was refused. */
+/**
+ * What is to be created and to grow, but for what was refused. First what is to be created: pods wait for it, and a hundred
+ * claims that a storage class doesn't let grow must not be all that is tried at once.
+ */
 export function claimActions(
   storage: WalStorage,
   wanted: readonly WantedClaim[],
@@ -103,7 +106,10 @@ export function claimActions(
   refused: readonly ClaimProblem[],
 ): ClaimAction[] {
   const left = new Set(refused.map((problem) => problem.claimName));
-  return wanted.flatMap((claim) => (left.has(claim.name) ? [] : claimAction(storage, claim, live.get(claim.name))));
+  const actions = wanted.flatMap((claim) =>
+    left.has(claim.name) ? [] : claimAction(storage, claim, live.get(claim.name)),
+  );
+  return actions.toSorted((a, b) => Number(a.uid !== undefined) - Number(b.uid !== undefined));
 }
 
 function claimAction(storage: WalStorage, wanted: WantedClaim, live: PersistentVolumeClaim | undefined): ClaimAction[] {
