@@ -208,7 +208,7 @@ test('a storage class that refuses growth is told; many refusals are one message
     message,
     `PersistentVolumeClaim ${nameOf('nvme1', 'db-0')} of pod db-0 cannot grow from 20Gi to 30Gi. The API server says: ` +
       'only dynamically provisioned pvc can be resized. Set allowVolumeExpansion: true on its storage class, if that can ' +
-      'grow volumes; it is tried again by itself. Else replace the volume in spec.volumes by one of another name. ' +
+      'grow volumes; it is tried again by itself. Else add another volume, with URLs of its own for new collections. ' +
       `The same holds for ${nameOf('nvme2', 'db-0')}, ${nameOf('nvme1', 'db-1')}, ` +
       `${nameOf('nvme2', 'db-1')}.`,
   );

@@ -161,7 +161,7 @@ function remedyOf(said: string, isMissing: boolean): string {
   return isMissing
     ? 'Change what it objects to; it is tried again by itself.'
     : 'Set allowVolumeExpansion: true on its storage class, if that can grow volumes; it is tried again by itself. Else ' +
-        'replace the volume in spec.volumes by one of another name.';
+        'add another volume, with URLs of its own for new collections.';
 }
 
 function desiredClaim(

@@ -53,6 +53,7 @@ test('a claimTemplate may grow, be spelt otherwise, or give way to one of anothe
 });
 
 const removed = /a URL that holds collections cannot be removed/;
+const replaced = /a volume whose URLs hold collections cannot be removed or changed/;
 
 test('every CEL rule of the CRD has a test', () => {
   const messages: string[] = [];
@@ -63,7 +64,7 @@ test('every CEL rule of the CRD has a test', () => {
     },
   });
   assert.ok(messages.length >= 30, `${messages.length} rules found`);
-  const tested = [...refusals, ...refusedChanges].map(({ says }) => says).concat(removed);
+  const tested = [...refusals, ...refusedChanges].map(({ says }) => says).concat(removed, replaced);
   const untested = messages.filter((message) => !tested.some((says) => says.test(message)));
   assert.deepEqual(untested, []);
 });
@@ -101,6 +102,46 @@ test('O7: a URL that holds collections cannot be removed; an empty one can', asy
   await applyStatus('walstorage-operator', 'used', { urls: [gone] });
   await applyStatus('walstorage-operator', 'used', { urls: [] });
   await cluster.apply(storage(withUrls(second), 'used'));
+});
+
+const at = (name: string, source: object) => ({ name, mountPath: `/mnt/${name}`, ...source });
+
+test('O7: a volume whose URLs hold collections cannot become another; an unused or an ephemeral one can', async () => {
+  const claimTemplate = { resources: { requests: { storage: '1Gi' } } };
+  const urls = ['claim', 'host', 'shared', 'pod', 'scratch', 'unused'].map((name) => ({
+    url: `file:///mnt/${name}/wal`,
+  }));
+  const volumes = {
+    claim: at('claim', { claimTemplate }),
+    host: at('host', { hostPath: { path: '/srv' } }),
+    shared: at('shared', { persistentVolumeClaim: { claimName: 'one' } }),
+    pod: at('pod', { podVolume: { name: 'data' } }),
+    scratch: at('scratch', { emptyDir: {} }),
+    unused: at('unused', { claimTemplate }),
+  };
+  const withChanged = (change: Partial<Record<keyof typeof volumes, object>>) =>
+    storage({ volumes: Object.values({ ...volumes, ...change }), wal: { urls } }, 'disks');
+  await cluster.apply(withChanged({}));
+  const used = urls.map(({ url }) => ({ url, collections: url.includes('unused') ? 0 : 1, bytes: 1, available: 1 }));
+  await applyStatus('walstorage-operator', 'disks', { urls: used });
+  const refused = [
+    { claim: { ...volumes.claim, name: 'renamed' } },
+    { host: at('host', { hostPath: { path: '/srv2' } }) },
+    { host: at('host', { emptyDir: {} }) },
+    { shared: at('shared', { persistentVolumeClaim: { claimName: 'two' } }) },
+    { pod: at('pod', { podVolume: { name: 'data', subPath: 'wal' } }) },
+    { claim: { ...volumes.claim, name: 'whole', mountPath: '/mnt/claim/wal' } },
+  ];
+  for (const change of refused)
+    assert.match(await refusal(withChanged(change), ['apply']), replaced, JSON.stringify(change));
+  await cluster.apply(
+    withChanged({
+      claim: at('claim', { claimTemplate: { resources: { requests: { storage: '2Gi' } } } }),
+      host: at('host', { hostPath: { path: '/srv', type: 'Directory' } }),
+      scratch: at('scratch', { hostPath: { path: '/scratch' } }),
+      unused: { ...volumes.unused, name: 'renamed' },
+    }),
+  );
 });
 
 test('the examples are accepted as they stand', async () => {
