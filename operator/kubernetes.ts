@@ -39,16 +39,6 @@ export interface KubernetesObject {
   readonly metadata: ObjectMeta;
 }
 
-export interface Condition {
-  readonly type: string;
-  readonly status: 'True' | 'False' | 'Unknown';
-  readonly reason: string;
-  readonly message: string;
-  /** RFC 3339; moves only when `status` does. */
-  readonly lastTransitionTime: string;
-  readonly observedGeneration?: number;
-}
-
 export interface PodVolume {
   readonly name: string;
   readonly emptyDir?: object;

@@ -1,8 +1,8 @@
 /** What a plan is made from, and what it leads to: for the tests of operator/. */
 import assert from 'node:assert/strict';
-import type { PodStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import type { PodStatus, StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import type { DesiredObject } from './desired.ts';
-import type { Condition, Pod, PodVolume, WalStorage } from './kubernetes.ts';
+import type { Pod, PodVolume, WalStorage } from './kubernetes.ts';
 import type { Observed, Plan } from './plan.ts';
 
 export const spec: WalStorageSpec = {
@@ -127,7 +127,7 @@ function nudged(pod: Pod, { nudges }: Plan, now: Date): Pod {
 }
 
 /** The condition of a planned status; fails if there is none. */
-export function condition(planned: Plan, type: string): Condition {
+export function condition(planned: Plan, type: string): StatusCondition {
   const found = planned.status?.conditions.find((one) => one.type === type);
   assert.ok(found, `no condition ${type}`);
   return found;

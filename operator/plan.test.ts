@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PodUrlStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import type { PodUrlStatus, StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { parse } from '../sidecar/config/parse.ts';
 import { claimName } from './claim-name.ts';
 import { configKey, ownedName } from './desired.ts';
-import type { Condition, Pod, PodVolume } from './kubernetes.ts';
+import type { Pod, PodVolume } from './kubernetes.ts';
 import { carriedOut, condition, entryOf, observe, podOf, spec, storageOf } from './plan.fixture.ts';
 import { type Observed, type Plan, plan } from './plan.ts';
 
@@ -307,7 +307,7 @@ test('a message lists five names and counts the rest', () => {
   assert.match(message, /db-4 \([^)]*\), and 4 more\.$/);
 });
 
-function limited(given: WalStorageSpec, pods: readonly Pod[] = []): Condition {
+function limited(given: WalStorageSpec, pods: readonly Pod[] = []): StatusCondition {
   return condition(plan(observe({ storage: storageOf({ spec: given }), pods })), 'DurabilityLimited');
 }
 

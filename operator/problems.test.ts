@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { PodStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
-import type { Condition, Pod } from './kubernetes.ts';
+import type { PodStatus, StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
+import type { Pod } from './kubernetes.ts';
 import { condition, entryOf, observe, podOf, spec, storageOf } from './plan.fixture.ts';
 import { plan } from './plan.ts';
 
-function degradedOf(pods: Pod[], entries: PodStatus[] = [], given: WalStorageSpec = spec): Condition {
+function degradedOf(pods: Pod[], entries: PodStatus[] = [], given: WalStorageSpec = spec): StatusCondition {
   return condition(plan(observe({ pods, storage: storageOf({ spec: given, status: { pods: entries } }) })), 'Degraded');
 }
 

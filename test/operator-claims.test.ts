@@ -1,40 +1,20 @@
 /** The claims that the operator makes, on a real API server with controller-manager: quota, storage classes, binding. */
 import assert from 'node:assert/strict';
-import { after, before, type TestContext, test } from 'node:test';
-import type { WalStorageSpec } from '../crds/walstorage.generated.ts';
+import { test } from 'node:test';
+import type { StatusCondition, WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { claimName } from '../operator/claim-name.ts';
 import {
-  type Condition,
   claims,
   type KubernetesObject,
   type PersistentVolumeClaim,
   type WalStorage,
   walStorages,
 } from '../operator/kubernetes.ts';
-import { ControlPlane } from './cluster/control-plane.ts';
-import { eventually, Namespace, RunningOperator } from './running-operator.ts';
+import { condition, OperatorScene } from './operator-scene.ts';
+import { provideVolumes } from './provided-volumes.ts';
+import { eventually, type Namespace } from './running-operator.ts';
 
-let plane: ControlPlane;
-before(async () => {
-  plane = await ControlPlane.start({ withControllers: true });
-  await plane.installCrd();
-});
-after(async () => plane?.stop());
-
-let namespacesMade = 0;
-
-async function namespaceFor(t: TestContext): Promise<Namespace> {
-  namespacesMade += 1;
-  const namespace = await Namespace.create(plane, `claims-${namespacesMade}`);
-  t.after(() => namespace.close());
-  return namespace;
-}
-
-function operatorFor(t: TestContext, namespace: Namespace): RunningOperator {
-  const running = new RunningOperator(plane, { namespaces: [namespace.name] });
-  t.after(() => running.stop());
-  return running;
-}
+const scene = new OperatorScene('claims');
 
 /** Two claims a pod. */
 function specOf(storage: string, storageClassName?: string): WalStorageSpec {
@@ -66,8 +46,8 @@ async function uidsOf(namespace: Namespace, ...podNames: readonly string[]): Pro
   });
 }
 
-function degraded(storage: WalStorage): Condition | undefined {
-  return storage.status?.conditions?.find(({ type }) => type === 'Degraded');
+function degraded(storage: WalStorage): StatusCondition | undefined {
+  return condition(storage, 'Degraded');
 }
 
 function isDegradedFor(reason: string): (storage: WalStorage) => boolean {
@@ -75,8 +55,8 @@ function isDegradedFor(reason: string): (storage: WalStorage) => boolean {
 }
 
 test('O2 each pod gets its claims, owned by nobody; the WalStorage has an event', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0');
   await uidsOf(namespace, 'db-0');
@@ -90,7 +70,7 @@ test('O2 each pod gets its claims, owned by nobody; the WalStorage has an event'
   assert.deepEqual(claim?.spec.accessModes, ['ReadWriteOnce']);
   assert.equal(claim?.spec.resources?.requests?.storage, '1Gi');
   const described = await eventually('the event', async () => {
-    const text = await plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
+    const text = await scene.plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
     return text.includes('ClaimCreated') ? text : undefined;
   });
   const names = `${nameOf('a', 'db-0')} \\(1Gi, pod db-0\\), ${nameOf('b', 'db-0')} \\(1Gi, pod db-0\\)`;
@@ -101,8 +81,8 @@ test('O2 each pod gets its claims, owned by nobody; the WalStorage has an event'
 });
 
 test('O2 claims outlive their pods, the WalStorage and the operator, and are used again: 3, 1, 3 pods; reinstalled', async (t) => {
-  const namespace = await namespaceFor(t);
-  const first = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const first = scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0', 'db-1', 'db-2');
   const uids = await uidsOf(namespace, 'db-0', 'db-1', 'db-2');
@@ -122,7 +102,7 @@ test('O2 claims outlive their pods, the WalStorage and the operator, and are use
     return left.length === 0 || undefined;
   });
   const kept = await namespace.list<PersistentVolumeClaim>(claims);
-  operatorFor(t, namespace);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0', 'db-1', 'db-2');
   // Claims come before the status.
@@ -131,45 +111,23 @@ test('O2 claims outlive their pods, the WalStorage and the operator, and are use
 });
 
 test('R8 O2 claims that are there are not written again', async (t) => {
-  const namespace = await namespaceFor(t);
-  const first = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const first = scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0');
   await uidsOf(namespace, 'db-0');
   await first.whenIdle();
-  const second = operatorFor(t, namespace);
+  const second = scene.operator(t, namespace);
   await second.whenIdle();
   assert.equal(second.client.writes, 0);
 });
 
-/** A storage class without a provisioner, and a volume of it for each claim, so that the claims become bound. */
-async function provide(
-  namespace: Namespace,
-  allowVolumeExpansion: boolean,
-  claimNames: readonly string[],
-): Promise<string> {
-  const name = `${namespace.name}-class`;
-  const storageClass = {
-    apiVersion: 'storage.k8s.io/v1',
-    kind: 'StorageClass',
-    metadata: { name },
-    provisioner: 'kubernetes.io/no-provisioner',
-    allowVolumeExpansion,
-  };
-  const volumes = claimNames.map((claim) => ({
-    apiVersion: 'v1',
-    kind: 'PersistentVolume',
-    metadata: { name: `${namespace.name}-${claim}` },
-    spec: {
-      storageClassName: name,
-      capacity: { storage: '1Gi' },
-      accessModes: ['ReadWriteOnce'],
-      claimRef: { namespace: namespace.name, name: claim },
-      hostPath: { path: '/never-mounted' },
-    },
-  }));
-  await plane.apply(storageClass, ...volumes);
-  return name;
+/** The claims of db-0 become bound, to volumes of a storage class of this name. */
+async function provide(namespace: Namespace, allowVolumeExpansion: boolean): Promise<string> {
+  const className = `${namespace.name}-class`;
+  const claimNames = Object.values(claimsOf('db-0'));
+  await provideVolumes(scene.plane, namespace, { className, allowVolumeExpansion, claimNames });
+  return className;
 }
 
 async function bound(namespace: Namespace, podName: string): Promise<void> {
@@ -186,9 +144,9 @@ async function sizeOf(namespace: Namespace, name: string): Promise<unknown> {
 }
 
 test('a larger size in the spec grows the claims; a smaller one is refused at apply, and a new WalStorage leaves them', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
-  const storageClass = await provide(namespace, true, Object.values(claimsOf('db-0')));
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
+  const storageClass = await provide(namespace, true);
   await namespace.applyStorage('orders', specOf('1Gi', storageClass));
   await createPods(namespace, 'db-0');
   await bound(namespace, 'db-0');
@@ -206,9 +164,9 @@ test('a larger size in the spec grows the claims; a smaller one is refused at ap
 });
 
 test('a storage class that refuses growth: ClaimRefused, with what the API server says, and what to do', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
-  const storageClass = await provide(namespace, false, Object.values(claimsOf('db-0')));
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
+  const storageClass = await provide(namespace, false);
   await namespace.applyStorage('orders', specOf('1Gi', storageClass));
   await createPods(namespace, 'db-0');
   await bound(namespace, 'db-0');
@@ -221,22 +179,22 @@ test('a storage class that refuses growth: ClaimRefused, with what the API serve
   );
   assert.match(message, /The API server says: .*resize.*\. Set allowVolumeExpansion: true on its/);
   assert.match(message, new RegExp(`The same holds for ${nameOf('b', 'db-0')}\\.$`));
-  await plane.kubectl(['patch', 'storageclass', storageClass, '-p', '{"allowVolumeExpansion": true}']);
+  await scene.plane.kubectl(['patch', 'storageclass', storageClass, '-p', '{"allowVolumeExpansion": true}']);
   await namespace.status('orders', 'grown', (storage) => degraded(storage)?.status === 'False');
   assert.equal(await sizeOf(namespace, nameOf('b', 'db-0')), '2Gi');
 });
 
 test('O1 a claim of our name that others made is never touched: NameTaken, until it is gone', async (t) => {
-  const namespace = await namespaceFor(t);
+  const namespace = await scene.namespace(t);
   const name = nameOf('a', 'db-0');
-  await plane.apply({
+  await scene.plane.apply({
     apiVersion: 'v1',
     kind: 'PersistentVolumeClaim',
     metadata: { name, namespace: namespace.name },
     spec: { accessModes: ['ReadWriteMany'], resources: { requests: { storage: '512Mi' } } },
   });
   const theirs = await namespace.find(claims, name);
-  operatorFor(t, namespace);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0');
   const taken = await namespace.status('orders', 'NameTaken', isDegradedFor('NameTaken'));
@@ -253,21 +211,29 @@ test('O1 a claim of our name that others made is never touched: NameTaken, until
 /** A quota of so many claims, once the API server holds to it. */
 async function limitClaims(namespace: Namespace, count: number): Promise<void> {
   const hard = { persistentvolumeclaims: String(count) };
-  await plane.apply({
+  await scene.plane.apply({
     apiVersion: 'v1',
     kind: 'ResourceQuota',
     metadata: { name: 'few', namespace: namespace.name },
     spec: { hard },
   });
   await eventually('the quota holds', async () => {
-    const shown = await plane.kubectl(['get', 'quota', 'few', '-n', namespace.name, '-o', 'jsonpath={.status.hard}']);
+    const shown = await scene.plane.kubectl([
+      'get',
+      'quota',
+      'few',
+      '-n',
+      namespace.name,
+      '-o',
+      'jsonpath={.status.hard}',
+    ]);
     return shown.includes(`"${count}"`) || undefined;
   });
 }
 
 test('a quota: ClaimRefused in clear words, other pods go on; once it is raised, the claim is made', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await limitClaims(namespace, 3);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await createPods(namespace, 'db-0', 'db-1');
@@ -280,7 +246,7 @@ test('a quota: ClaimRefused in clear words, other pods go on; once it is raised,
       `^PersistentVolumeClaim ${name} \\(1Gi\\) cannot be made, and pod db-1 waits for it\\. The API server says: .*exceeded quota: few.*\\. Raise the namespace's ResourceQuota`,
     ),
   );
-  const ready = refused.status?.conditions?.find(({ type }) => type === 'Ready');
+  const ready = condition(refused, 'Ready');
   assert.match(ready?.message ?? '', new RegExp(`db-1 \\(its claim ${name} is refused, see Degraded\\)`));
   await limitClaims(namespace, 4);
   await uidsOf(namespace, 'db-0', 'db-1');
@@ -288,8 +254,8 @@ test('a quota: ClaimRefused in clear words, other pods go on; once it is raised,
 });
 
 test('a pod without the sidecar gets no claim, and is named: SidecarMissing, until it is made anew', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', specOf('1Gi'));
   await namespace.createPod('db-0', 'orders', { hasSidecar: false });
   const missing = await namespace.status('orders', 'SidecarMissing', isDegradedFor('SidecarMissing'));

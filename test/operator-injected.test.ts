@@ -1,13 +1,14 @@
 /** Webhook and operator together on a real API server: what injection mounts is made, what it writes is gone by. */
 import assert from 'node:assert/strict';
-import { after, before, type TestContext, test } from 'node:test';
+import { after, before, test } from 'node:test';
 import type { WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { claimName } from '../operator/claim-name.ts';
-import { type Condition, claims, type Pod, type WalStorage } from '../operator/kubernetes.ts';
+import { claims, type Pod } from '../operator/kubernetes.ts';
 import { ControlPlane } from './cluster/control-plane.ts';
+import { condition, namespaceFor } from './operator-scene.ts';
 import { eventually, Namespace } from './running-operator.ts';
 import { RunningWebhook } from './running-webhook.ts';
-import { replacementOf, servePod, servePods } from './simulated-pods.ts';
+import { applyStatefulSet, replacementOf, servePod, servePods } from './simulated-pods.ts';
 
 let plane: ControlPlane;
 let webhook: RunningWebhook;
@@ -21,12 +22,6 @@ after(async () => {
   await plane?.stop();
 });
 
-async function namespaceFor(t: TestContext, name: string): Promise<Namespace> {
-  const namespace = await Namespace.create(plane, name);
-  t.after(() => namespace.close());
-  return namespace;
-}
-
 /** With one claim a pod for each of these volumes. */
 function specOf(names: readonly string[], more: Partial<WalStorageSpec> = {}): WalStorageSpec {
   const claimTemplate = { resources: { requests: { storage: '1Gi' } } };
@@ -36,24 +31,10 @@ function specOf(names: readonly string[], more: Partial<WalStorageSpec> = {}): W
 
 /** As a user writes it: only the label is ours. */
 async function applyDatabase(namespace: Namespace, replicas: number): Promise<void> {
-  const labels = { app: 'db', 'wal.proximadb.io/storage': 'orders' };
   const securityContext = { fsGroup: 1000, runAsUser: 1000 };
   const containers = [{ name: 'db', image: 'db.invalid/db' }];
-  await plane.apply({
-    apiVersion: 'apps/v1',
-    kind: 'StatefulSet',
-    metadata: { name: 'db', namespace: namespace.name },
-    spec: {
-      replicas,
-      podManagementPolicy: 'Parallel',
-      selector: { matchLabels: { app: 'db' } },
-      template: { metadata: { labels }, spec: { serviceAccountName: 'db', securityContext, containers } },
-    },
-  });
-}
-
-function condition({ status }: WalStorage, type: string): Condition | undefined {
-  return status?.conditions?.find((found) => found.type === type);
+  const spec = { serviceAccountName: 'db', securityContext, containers };
+  await applyStatefulSet(plane, namespace, { replicas, spec });
 }
 
 async function claimOf(namespace: Namespace, volume: string, pod: string): Promise<string> {
@@ -66,7 +47,7 @@ function mounted(pod: Pod): string[] {
 }
 
 test('O2 O6 an added claimTemplate: named as waiting, then Restart replaces the pods, which find their old claims', async (t) => {
-  const namespace = await namespaceFor(t, 'added');
+  const namespace = await namespaceFor(t, plane, 'added');
   await namespace.applyStorage('orders', specOf(['a']));
   await applyDatabase(namespace, 2);
   const [first, second] = await servePods(namespace, 2);

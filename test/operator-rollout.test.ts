@@ -1,35 +1,15 @@
 /** Nudges, replacement of outdated pods, and events, on a real API server with controller-manager. */
 import assert from 'node:assert/strict';
-import { after, before, type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import type { WalStorageSpec } from '../crds/walstorage.generated.ts';
-import { type Condition, type Pod, pods, type WalStorage } from '../operator/kubernetes.ts';
+import { type Pod, pods } from '../operator/kubernetes.ts';
 import { restartHash } from '../sidecar/config/changes.ts';
-import { ControlPlane } from './cluster/control-plane.ts';
 import { example } from './crd-refusals.ts';
-import { eventually, Namespace, type OperatorRunOptions, RunningOperator } from './running-operator.ts';
+import { condition, OperatorScene } from './operator-scene.ts';
+import { eventually, type Namespace } from './running-operator.ts';
 import { applyStatefulSet, replacementOf, servePod, servePods } from './simulated-pods.ts';
 
-let plane: ControlPlane;
-before(async () => {
-  plane = await ControlPlane.start({ withControllers: true });
-  await plane.installCrd();
-});
-after(async () => plane?.stop());
-
-let namespacesMade = 0;
-
-async function namespaceFor(t: TestContext): Promise<Namespace> {
-  namespacesMade += 1;
-  const namespace = await Namespace.create(plane, `rollout-${namespacesMade}`);
-  t.after(() => namespace.close());
-  return namespace;
-}
-
-function operatorFor(t: TestContext, namespace: Namespace, more: Partial<OperatorRunOptions> = {}): RunningOperator {
-  const running = new RunningOperator(plane, { namespaces: [namespace.name], ...more });
-  t.after(() => running.stop());
-  return running;
-}
+const scene = new OperatorScene('rollout');
 
 type Rollout = NonNullable<WalStorageSpec['rollout']>;
 
@@ -46,16 +26,12 @@ function injectedFrom(spec: WalStorageSpec): Record<string, string> {
 async function outdatedPods(namespace: Namespace, rollout: Rollout, replicas = 3): Promise<Pod[]> {
   await namespace.applyStorage('orders', specOf(rollout));
   await namespace.status('orders', 'rendered', ({ status }) => (status?.configHash ?? '') !== '');
-  await applyStatefulSet(plane, namespace, { replicas, annotations: injectedFrom(specOf(rollout)) });
+  await applyStatefulSet(scene.plane, namespace, { replicas, annotations: injectedFrom(specOf(rollout)) });
   const found = await servePods(namespace, replicas);
   await namespace.status('orders', 'all ready', ({ status }) => status?.readyPods === replicas);
-  await applyStatefulSet(plane, namespace, { replicas, annotations: injectedFrom(specOf(rollout, 'debug')) });
+  await applyStatefulSet(scene.plane, namespace, { replicas, annotations: injectedFrom(specOf(rollout, 'debug')) });
   await namespace.applyStorage('orders', specOf(rollout, 'debug'));
   return found;
-}
-
-function condition(storage: WalStorage, type: string): Condition | undefined {
-  return storage.status?.conditions?.find((found) => found.type === type);
 }
 
 async function uidsOf(namespace: Namespace): Promise<string[]> {
@@ -63,8 +39,8 @@ async function uidsOf(namespace: Namespace): Promise<string[]> {
 }
 
 test('O6 Restart replaces outdated pods one at a time from the highest ordinal, each after the last is ready', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   const [first, second, third] = await outdatedPods(namespace, 'Restart');
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
   const newThird = await replacementOf(namespace, third, [first, second]);
@@ -72,7 +48,8 @@ test('O6 Restart replaces outdated pods one at a time from the highest ordinal, 
   await namespace.setReady(newThird);
   await servePod(namespace, newThird, 'an older configuration');
   await namespace.status('orders', 'all ready', ({ status }) => status?.readyPods === 3 && status.updatedPods === 2);
-  running.operator.queue.add(`${namespace.name}/orders`);
+  await running.lookAgain(`${namespace.name}/orders`);
+  assert.deepEqual(await uidsOf(namespace), [first, second, newThird].map(({ metadata }) => metadata.uid).toSorted());
   await servePod(namespace, newThird);
   const newSecond = await replacementOf(namespace, second, [first, newThird]);
   await servePod(namespace, newSecond);
@@ -85,15 +62,15 @@ test('O6 Restart replaces outdated pods one at a time from the highest ordinal, 
   await running.whenIdle();
   const left = [newFirst, newSecond, newThird].map(({ metadata }) => metadata.uid).toSorted();
   assert.deepEqual(await uidsOf(namespace), left);
-  const described = await plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
+  const described = await scene.plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
   for (const name of ['db-2', 'db-1', 'db-0']) {
     assert.match(described, new RegExp(`Normal +PodEvicted .* Made from an older spec, so evicted: ${name}\\.`));
   }
 });
 
 test('O6 OnDelete evicts nobody, and Ready names who waits; a pod that is deleted becomes new', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   const [first, second] = await outdatedPods(namespace, 'OnDelete', 2);
   assert.ok(first !== undefined && second !== undefined);
   const waiting =
@@ -109,7 +86,7 @@ test('O6 OnDelete evicts nobody, and Ready names who waits; a pod that is delete
 
 /** At least so many pods must be there, once the disruption controller has counted them. */
 async function budget(namespace: Namespace, minAvailable: number): Promise<void> {
-  await plane.apply({
+  await scene.plane.apply({
     apiVersion: 'policy/v1',
     kind: 'PodDisruptionBudget',
     metadata: { name: 'db', namespace: namespace.name },
@@ -118,9 +95,9 @@ async function budget(namespace: Namespace, minAvailable: number): Promise<void>
 }
 
 test('O6 a PodDisruptionBudget is waited out; after 10 minutes RolloutStuck says so; then it goes on', async (t) => {
-  const namespace = await namespaceFor(t);
+  const namespace = await scene.namespace(t);
   let aheadMs = 0;
-  const running = operatorFor(t, namespace, { now: () => new Date(Date.now() + aheadMs) });
+  const running = scene.operator(t, namespace, { now: () => new Date(Date.now() + aheadMs) });
   await budget(namespace, 2);
   const [first, second] = await outdatedPods(namespace, 'Restart', 2);
   assert.ok(first !== undefined && second !== undefined);
@@ -150,27 +127,32 @@ test('O6 a PodDisruptionBudget is waited out; after 10 minutes RolloutStuck says
 });
 
 test('O6 no second pod goes while the controller has fewer pods than it wants', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   // No pod can be made any more: the evicted one does not come back.
   const [first, second, third] = await outdatedPods(namespace, 'OnDelete');
   assert.ok(first !== undefined && second !== undefined && third !== undefined);
-  await plane.apply({
+  await scene.plane.apply({
     apiVersion: 'v1',
     kind: 'ResourceQuota',
     metadata: { name: 'none', namespace: namespace.name },
     spec: { hard: { pods: '0' } },
   });
   await eventually('the quota holds', async () => {
-    const shown = await plane.kubectl(['get', 'quota', 'none', '-n', namespace.name, '-o', 'jsonpath={.status.hard}']);
+    const shown = await scene.plane.kubectl([
+      'get',
+      'quota',
+      'none',
+      '-n',
+      namespace.name,
+      '-o',
+      'jsonpath={.status.hard}',
+    ]);
     return shown.includes('"0"') || undefined;
   });
   await namespace.applyStorage('orders', specOf('Restart', 'debug'));
   await namespace.status('orders', 'two pods are left', ({ status }) => status?.podCount === 2);
-  for (let round = 0; round < 3; round += 1) {
-    running.operator.queue.add(`${namespace.name}/orders`);
-    await eventually('it has looked', () => running.operator.queue.depth === 0 || undefined);
-  }
+  await running.lookAgain(`${namespace.name}/orders`);
   assert.deepEqual(await uidsOf(namespace), [first.metadata.uid, second.metadata.uid].toSorted());
   await namespace.delete('quota', 'none');
   await servePod(namespace, await replacementOf(namespace, third, [first, second]));
@@ -178,8 +160,8 @@ test('O6 no second pod goes while the controller has fewer pods than it wants', 
 });
 
 test('O6 a pod whose sidecar reports an older configuration is nudged; one that has the newest is not', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const { status } = await namespace.status(
     'orders',
@@ -202,8 +184,8 @@ test('O6 a pod whose sidecar reports an older configuration is nudged; one that 
 });
 
 test('kubectl describe walstorage tells what happened, once each', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const pod = await namespace.createPod('db-0', 'orders');
   await servePod(namespace, pod);
@@ -214,7 +196,7 @@ test('kubectl describe walstorage tells what happened, once each', async (t) => 
   await namespace.status('orders', 'degraded', (storage) => condition(storage, 'Degraded')?.status === 'True');
   running.operator.queue.add(`${namespace.name}/orders`);
   await running.whenIdle();
-  const described = await plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
+  const described = await scene.plane.kubectl(['describe', 'walstorage', 'orders', '-n', namespace.name]);
   const events = described.slice(described.indexOf('Events:')).split('\n').slice(3);
   const told = (what: RegExp): number => events.filter((line) => what.test(line)).length;
   const order = ['NoPods', 'Rendered', 'AllPodsReady', 'UrlsNotAvailable'].map((reason) =>

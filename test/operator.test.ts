@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { after, before, type TestContext, test } from 'node:test';
+import { type TestContext, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import pino from 'pino';
 import type { PodStatus, WalStorageSpec } from '../crds/walstorage.generated.ts';
@@ -10,7 +10,6 @@ import { pruneEntry } from '../operator/apply.ts';
 import { runOperator } from '../operator/command.ts';
 import { configKey, managedByLabel } from '../operator/desired.ts';
 import {
-  type Condition,
   type ConfigMap,
   configMaps,
   type Resource,
@@ -21,18 +20,13 @@ import {
   walStorages,
 } from '../operator/kubernetes.ts';
 import { parse } from '../sidecar/config/parse.ts';
-import { ControlPlane } from './cluster/control-plane.ts';
 import { example } from './crd-refusals.ts';
-import { eventually, Namespace, type OperatorRunOptions, Proxy, RunningOperator } from './running-operator.ts';
+import { condition, OperatorScene } from './operator-scene.ts';
+import { eventually, type Namespace, Proxy } from './running-operator.ts';
 
 const commandFile = fileURLToPath(new URL('../sidecar/cli/main.ts', import.meta.url));
 
-let plane: ControlPlane;
-before(async () => {
-  plane = await ControlPlane.start({ withControllers: true });
-  await plane.installCrd();
-});
-after(async () => plane?.stop());
+const scene = new OperatorScene('test');
 
 const owned: readonly (readonly [Resource, string])[] = [
   [configMaps, 'orders-walstorage'],
@@ -40,25 +34,6 @@ const owned: readonly (readonly [Resource, string])[] = [
   [roleBindings, 'orders-walstorage'],
 ];
 const everything = [[walStorages, 'orders'] as const, ...owned];
-
-let namespacesMade = 0;
-
-async function namespaceFor(t: TestContext): Promise<Namespace> {
-  namespacesMade += 1;
-  const namespace = await Namespace.create(plane, `test-${namespacesMade}`);
-  t.after(() => namespace.close());
-  return namespace;
-}
-
-function operatorFor(t: TestContext, namespace: Namespace, more: Partial<OperatorRunOptions> = {}): RunningOperator {
-  const running = new RunningOperator(plane, { namespaces: [namespace.name], ...more });
-  t.after(() => running.stop());
-  return running;
-}
-
-function condition(storage: WalStorage, type: string): Condition | undefined {
-  return storage.status?.conditions?.find((found) => found.type === type);
-}
 
 /** Whether the operator has seen the newest spec, and Ready has this reason. */
 function isReadyFor(reason: string): (storage: WalStorage) => boolean {
@@ -88,8 +63,8 @@ async function renderedText(namespace: Namespace): Promise<string> {
 }
 
 test('O1 examples/walstorage.yaml: a ConfigMap that parses, a Role and RoleBinding for its pods, a status', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   await namespace.status('orders', 'Ready without pods', isReadyFor('NoPods'));
   const pod = await namespace.createPod('db-0', 'orders');
@@ -108,13 +83,13 @@ test('O1 examples/walstorage.yaml: a ConfigMap that parses, a Role and RoleBindi
     [2, 1, 1, 11, 11_000, '10.74 KiB'],
   );
   assert.deepEqual(status?.urls?.[0], { url: 'file:///mnt/wal1/wal', collections: 11, bytes: 11_000, available: 1 });
-  const shown = await plane.kubectl(['get', 'walstorage', '-n', namespace.name, '--no-headers']);
+  const shown = await scene.plane.kubectl(['get', 'walstorage', '-n', namespace.name, '--no-headers']);
   assert.match(shown, /^orders +LoadBalanced +2 +1 +1 +11 +10\.74 KiB +\d+s\s*$/);
 });
 
 test('R8 a reconcile of what is as it should be writes nothing: by the same operator, and by another', async (t) => {
-  const namespace = await namespaceFor(t);
-  const first = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const first = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const pod = await namespace.createPod('db-0', 'orders');
   await namespace.report('orders', pod, entry(3));
@@ -126,7 +101,7 @@ test('R8 a reconcile of what is as it should be writes nothing: by the same oper
   first.operator.queue.add(`${namespace.name}/orders`);
   await first.whenIdle();
   assert.equal(first.client.writes, writes);
-  const second = operatorFor(t, namespace);
+  const second = scene.operator(t, namespace);
   await second.whenIdle();
   assert.equal(second.client.writes, 0);
   assert.deepEqual(await namespace.versions(...everything), versions);
@@ -134,8 +109,8 @@ test('R8 a reconcile of what is as it should be writes nothing: by the same oper
 });
 
 test('R8 what somebody changes or deletes of ours comes back', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
   const text = await renderedText(namespace);
@@ -143,16 +118,16 @@ test('R8 what somebody changes or deletes of ours comes back', async (t) => {
     data: { [configKey]: 'rubbish' },
     metadata: { labels: { [managedByLabel]: null } },
   });
-  await plane.kubectl(['patch', 'configmap', 'orders-walstorage', '-n', namespace.name, '-p', changed]);
+  await scene.plane.kubectl(['patch', 'configmap', 'orders-walstorage', '-n', namespace.name, '-p', changed]);
   await eventually('the file is back', async () => (await renderedText(namespace)) === text || undefined);
   await namespace.delete('role', 'orders-walstorage');
   await eventually('the Role is back', () => namespace.find(roles, 'orders-walstorage'));
 });
 
 test('O10 every connection cut, again and again: the operator goes on', async (t) => {
-  const namespace = await namespaceFor(t);
-  const proxy = await Proxy.start(plane);
-  const { operator } = operatorFor(t, namespace, { server: proxy.url });
+  const namespace = await scene.namespace(t);
+  const proxy = await Proxy.start(scene.plane);
+  const { operator } = scene.operator(t, namespace, { server: proxy.url });
   t.after(() => proxy.stop());
   await namespace.applyStorage('orders', withFlushSize('1Mi'));
   for (let mebibytes = 2; mebibytes <= 4; mebibytes += 1) {
@@ -170,16 +145,16 @@ test('O10 every connection cut, again and again: the operator goes on', async (t
 });
 
 test('O10 the API server killed and started again, its memory of old versions gone (410): the operator goes on', async (t) => {
-  const namespace = await namespaceFor(t);
-  const { operator } = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const { operator } = scene.operator(t, namespace);
   await namespace.applyStorage('orders', withFlushSize('1Mi'));
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
-  await plane.stopApiServer();
+  await scene.plane.stopApiServer();
   await eventually(
     'all watches have failed',
     () => operator.reflectors.every(({ counts }) => counts.failures > 0) || undefined,
   );
-  await plane.startApiServer();
+  await scene.plane.startApiServer();
   await namespace.applyStorage('orders', withFlushSize('2Mi'));
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
   assert.match(await renderedText(namespace), /memory_flush_size_bytes = 2097152/);
@@ -190,8 +165,8 @@ test('O10 the API server killed and started again, its memory of old versions go
 });
 
 test('O10 writes that fail are tried again', async (t) => {
-  const namespace = await namespaceFor(t);
-  const { client } = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const { client } = scene.operator(t, namespace);
   client.failures = 3;
   await namespace.applyStorage('orders', example.spec);
   const { status } = await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
@@ -200,15 +175,15 @@ test('O10 writes that fail are tried again', async (t) => {
 });
 
 test('O1 objects of our name that others made are never touched: NameTaken, until they are gone', async (t) => {
-  const namespace = await namespaceFor(t);
+  const namespace = await scene.namespace(t);
   const theirs = { name: 'orders-walstorage', namespace: namespace.name };
-  await plane.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: theirs, data: { mine: 'yes' } });
+  await scene.plane.apply({ apiVersion: 'v1', kind: 'ConfigMap', metadata: theirs, data: { mine: 'yes' } });
   const untouched = await namespace.find<ConfigMap>(configMaps, 'orders-walstorage');
-  const running = operatorFor(t, namespace);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const taken = await namespace.status('orders', 'NameTaken', isReadyFor('NameTaken'));
   assert.match(condition(taken, 'ConfigRendered')?.message ?? '', /ConfigMap orders-walstorage exists .* delete it/);
-  running.operator.queue.add(`${namespace.name}/orders`);
+  await running.lookAgain(`${namespace.name}/orders`);
   assert.deepEqual(await namespace.find(configMaps, 'orders-walstorage'), untouched);
   await namespace.delete('configmap', 'orders-walstorage');
   await namespace.status('orders', 'rendered', isReadyFor('NoPods'));
@@ -216,8 +191,8 @@ test('O1 objects of our name that others made are never touched: NameTaken, unti
 });
 
 test('deleting the resource with the operator stopped leaves nothing of ours', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
   await running.stop();
@@ -229,11 +204,11 @@ test('deleting the resource with the operator stopped leaves nothing of ours', a
 });
 
 test('deleting the resource in the foreground, the operator running, leaves nothing of ours', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
-  await plane.kubectl(['delete', 'walstorage', 'orders', '-n', namespace.name, '--cascade=foreground']);
+  await scene.plane.kubectl(['delete', 'walstorage', 'orders', '-n', namespace.name, '--cascade=foreground']);
   await eventually(
     'all is gone',
     async () => (await namespace.versions(...everything)).every((version) => version === undefined) || undefined,
@@ -241,17 +216,17 @@ test('deleting the resource in the foreground, the operator running, leaves noth
 });
 
 test('deleting the namespace with the operator stopped is held up by nothing of ours', async (t) => {
-  const namespace = await namespaceFor(t);
-  const running = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const running = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
   await running.stop();
-  await plane.kubectl(['delete', 'namespace', namespace.name, '--timeout=30s']);
+  await scene.plane.kubectl(['delete', 'namespace', namespace.name, '--timeout=30s']);
 });
 
 test('the entry of a pod that is gone is pruned, again if it writes late; that of its successor stays', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const earlier = await namespace.createPod('db-0', 'orders');
   const other = await namespace.createPod('db-1', 'orders');
@@ -275,8 +250,8 @@ test('the entry of a pod that is gone is pruned, again if it writes late; that o
 });
 
 test('the entry of a pod that is there is not pruned, whatever a late copy of the pods says', async (t) => {
-  const namespace = await namespaceFor(t);
-  const { client } = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const { client } = scene.operator(t, namespace);
   const storage = await namespace.applyStorage('orders', example.spec);
   const pod = await namespace.createPod('db-0', 'orders');
   await namespace.report('orders', pod, entry(5));
@@ -287,7 +262,7 @@ test('the entry of a pod that is there is not pruned, whatever a late copy of th
 });
 
 test('a pod of the same name takes the entry over while the earlier one is still recorded', async (t) => {
-  const namespace = await namespaceFor(t);
+  const namespace = await scene.namespace(t);
   await namespace.applyStorage('orders', example.spec);
   const earlier = await namespace.createPod('db-0', 'orders');
   await namespace.report('orders', earlier, entry(5));
@@ -296,7 +271,7 @@ test('a pod of the same name takes the entry over while the earlier one is still
   await namespace.report('orders', successor, entry(5));
   const both = (await namespace.storage('orders')).metadata.managedFields?.map(({ manager }) => manager);
   assert.ok(both?.includes(`pod-${earlier.metadata.uid}`), 'equal fields have both managers');
-  operatorFor(t, namespace);
+  scene.operator(t, namespace);
   const left = await namespace.status('orders', 'only the successor is recorded', ({ metadata, status }) => {
     const managers = metadata.managedFields?.map(({ manager }) => manager) ?? [];
     return status?.collections === 5 && !managers.includes(`pod-${earlier.metadata.uid}`);
@@ -305,8 +280,8 @@ test('a pod of the same name takes the entry over while the earlier one is still
 });
 
 test('O7 a used URL removed while the status lagged stays rendered until it is put back, and the status goes on', async (t) => {
-  const namespace = await namespaceFor(t);
-  const first = operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  const first = scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const pod = await namespace.createPod('db-0', 'orders');
   await namespace.status('orders', 'waits', isReadyFor('PodsNotReady'));
@@ -315,7 +290,7 @@ test('O7 a used URL removed while the status lagged stays rendered until it is p
   const reduced = { ...example.spec, wal: { urls: example.spec.wal.urls.slice(1) } };
   await namespace.applyStorage('orders', reduced);
 
-  operatorFor(t, namespace);
+  scene.operator(t, namespace);
   const refused = await namespace.status('orders', 'UrlInUse', isReadyFor('UrlInUse'));
   assert.match(condition(refused, 'Ready')?.message ?? '', /file:\/\/\/mnt\/wal1\/wal .* Put it back/);
   assert.match(await renderedText(namespace), /"file:\/\/\/mnt\/wal2\/wal", "file:\/\/\/mnt\/wal1\/wal"/);
@@ -326,8 +301,8 @@ test('O7 a used URL removed while the status lagged stays rendered until it is p
 });
 
 test('O7 with the status up to date the API server refuses the removal itself', async (t) => {
-  const namespace = await namespaceFor(t);
-  operatorFor(t, namespace);
+  const namespace = await scene.namespace(t);
+  scene.operator(t, namespace);
   await namespace.applyStorage('orders', example.spec);
   const pod = await namespace.createPod('db-0', 'orders');
   await namespace.report('orders', pod, entry(3));
@@ -341,13 +316,13 @@ function rule(group: string, resources: readonly string[], verbs: readonly strin
 }
 
 test('a right that the operator lacks is named in the conditions; once granted, the work goes on', async (t) => {
-  const namespace = await namespaceFor(t);
+  const namespace = await scene.namespace(t);
   const grant = (...rules: readonly object[]): Promise<void> => {
     const metadata = { name: 'operator', namespace: namespace.name };
     const rbac = 'rbac.authorization.k8s.io';
     const subjects = [{ kind: 'ServiceAccount', name: 'db', namespace: namespace.name }];
     const roleRef = { apiGroup: rbac, kind: 'Role', name: 'operator' };
-    return plane.apply(
+    return scene.plane.apply(
       { apiVersion: `${rbac}/v1`, kind: 'Role', metadata, rules },
       { apiVersion: `${rbac}/v1`, kind: 'RoleBinding', metadata, subjects, roleRef },
     );
@@ -356,8 +331,8 @@ test('a right that the operator lacks is named in the conditions; once granted, 
   const readRbac = rule('rbac.authorization.k8s.io', ['roles', 'rolebindings'], ['list', 'watch']);
   const core = rule('', ['configmaps', 'pods', 'persistentvolumeclaims']);
   await grant(ours, core, readRbac);
-  const token = await plane.createServiceAccountToken(namespace.name, 'db');
-  operatorFor(t, namespace, { token });
+  const token = await scene.plane.createServiceAccountToken(namespace.name, 'db');
+  scene.operator(t, namespace, { token });
   await namespace.applyStorage('orders', example.spec);
   const refused = await namespace.status('orders', 'refused', isReadyFor('ApplyRefused'));
   assert.match(
@@ -374,7 +349,7 @@ async function spawnOperator(
   t: TestContext,
   namespace: Namespace,
 ): Promise<{ process: ChildProcess; address: string }> {
-  const flags = ['--kubeconfig', plane.kubeconfig, '--http', '127.0.0.1:0', '--namespace', namespace.name];
+  const flags = ['--kubeconfig', scene.plane.kubeconfig, '--http', '127.0.0.1:0', '--namespace', namespace.name];
   const child = spawn(process.execPath, [commandFile, 'operator', ...flags], { stdio: ['ignore', 'pipe', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   let output = '';
@@ -392,7 +367,7 @@ async function spawnOperator(
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   test(`walstorage operator: works, serves health and metrics, and ends cleanly at ${signal}`, async (t) => {
-    const namespace = await namespaceFor(t);
+    const namespace = await scene.namespace(t);
     const { process: operator, address } = await spawnOperator(t, namespace);
     await namespace.applyStorage('orders', example.spec);
     await namespace.status('orders', 'Ready', isReadyFor('NoPods'));
@@ -421,7 +396,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 
 test('walstorage operator: what it cannot start with is said', async () => {
   const flags = { namespaces: [], logger: pino({ level: 'silent' }), signal: new AbortController().signal };
-  const wrongAddress = runOperator({ ...flags, kubeconfig: plane.kubeconfig, http: 'nowhere' });
+  const wrongAddress = runOperator({ ...flags, kubeconfig: scene.plane.kubeconfig, http: 'nowhere' });
   await assert.rejects(wrongAddress, /HTTP address "nowhere" is not HOST:PORT/);
   await assert.rejects(runOperator({ ...flags, http: '127.0.0.1:0' }), /name a kubeconfig with --kubeconfig FILE/);
 });

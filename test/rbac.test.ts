@@ -8,18 +8,13 @@ import { after, before, type TestContext, test } from 'node:test';
 import { chart, release } from '../charts/rendering.ts';
 import type { WalStorageSpec } from '../crds/walstorage.generated.ts';
 import { claimName } from '../operator/claim-name.ts';
-import {
-  type Condition,
-  claims,
-  type PersistentVolumeClaim,
-  type Pod,
-  pods,
-  type WalStorage,
-} from '../operator/kubernetes.ts';
+import { claims, type PersistentVolumeClaim, type Pod, pods } from '../operator/kubernetes.ts';
 import { restartHash } from '../sidecar/config/changes.ts';
 import { ChartOperator } from './chart-operator.ts';
 import type { AuditEvent } from './cluster/audit.ts';
 import { ControlPlane } from './cluster/control-plane.ts';
+import { condition, namespaceFor } from './operator-scene.ts';
+import { provideVolumes } from './provided-volumes.ts';
 import { HelmOn } from './running-chart.ts';
 import { eventually, Namespace, podSpec } from './running-operator.ts';
 import { RunningSidecar, Workplace } from './running-sidecar.ts';
@@ -58,12 +53,6 @@ async function installed(t: TestContext, flags: readonly string[]): Promise<Char
   return operator;
 }
 
-async function namespaceFor(t: TestContext, name: string): Promise<Namespace> {
-  const namespace = await Namespace.create(plane, name);
-  t.after(() => namespace.close());
-  return namespace;
-}
-
 const storageClass = 'growing';
 const controllers = ['StatefulSet', 'ReplicaSet'] as const;
 type Controller = (typeof controllers)[number];
@@ -81,36 +70,6 @@ function specOf(size: string, logLevel: 'info' | 'debug' = 'info'): WalStorageSp
     rollout: 'Restart',
     sidecar: { logLevel },
   };
-}
-
-function conditionOf({ status }: WalStorage, type: string): Condition | undefined {
-  return status?.conditions?.find((condition) => condition.type === type);
-}
-
-/** A claim can grow only when it is bound: its class allows it, and a volume waits for it. */
-async function provide(namespace: Namespace, claim: string): Promise<void> {
-  const provisioner = 'kubernetes.io/no-provisioner';
-  await plane.apply(
-    {
-      apiVersion: 'storage.k8s.io/v1',
-      kind: 'StorageClass',
-      metadata: { name: storageClass },
-      provisioner,
-      allowVolumeExpansion: true,
-    },
-    {
-      apiVersion: 'v1',
-      kind: 'PersistentVolume',
-      metadata: { name: `${namespace.name}-${claim}` },
-      spec: {
-        storageClassName: storageClass,
-        capacity: { storage: '1Gi' },
-        accessModes: ['ReadWriteOnce'],
-        claimRef: { namespace: namespace.name, name: claim },
-        hostPath: { path: '/never-mounted' },
-      },
-    },
-  );
 }
 
 /** A controller of one pod, whose template bears what the webhook adds to a pod with this spec. */
@@ -149,7 +108,11 @@ async function serve(namespace: Namespace, kind: Controller, configHash: string,
 async function growClaim(namespace: Namespace): Promise<void> {
   const name = storageName('StatefulSet');
   const claim = claimName(name, 'a', `${name}-0`);
-  await provide(namespace, claim);
+  await provideVolumes(plane, namespace, {
+    className: storageClass,
+    allowVolumeExpansion: true,
+    claimNames: [claim],
+  });
   await namespace.applyStorage(name, specOf('1Gi'));
   await applyController(namespace, 'StatefulSet', specOf('1Gi'));
   const found = () => namespace.find<PersistentVolumeClaim>(claims, claim);
@@ -204,7 +167,7 @@ async function takeNames(namespace: Namespace): Promise<void> {
   await namespace.createPod('taken-0', 'taken', { claims: { a: claim } });
   for (const type of ['Ready', 'Degraded']) {
     await namespace.status('taken', `${type} for NameTaken`, (storage) => {
-      return conditionOf(storage, type)?.reason === 'NameTaken';
+      return condition(storage, type)?.reason === 'NameTaken';
     });
   }
 }
@@ -244,7 +207,7 @@ for (const { variant, name, flags } of [
   { variant: 'listed namespaces', name: 'listed', flags: ['--set', 'namespaces={listed}'] },
 ]) {
   test(`with the chart's rights over ${variant} nothing is refused to the operator, and it uses each of them`, async (t) => {
-    const namespace = await namespaceFor(t, name);
+    const namespace = await namespaceFor(t, plane, name);
     const seenBefore = (await plane.auditEvents()).length;
     const operator = await installed(t, flags);
     await growClaim(namespace);
@@ -265,7 +228,7 @@ for (const { variant, name, flags } of [
 }
 
 test('a namespace that is not listed is left alone', async (t) => {
-  const [served, other] = [await namespaceFor(t, 'served'), await namespaceFor(t, 'other')];
+  const [served, other] = [await namespaceFor(t, plane, 'served'), await namespaceFor(t, plane, 'other')];
   await installed(t, ['--set', 'namespaces={served}']);
   await other.applyStorage('orders', specOf('1Gi'));
   await served.applyStorage('orders', specOf('1Gi'));

@@ -75,6 +75,7 @@ export class RunningOperator {
   readonly client: WatchedClient;
   readonly #stop = new AbortController();
   readonly #ended: Promise<unknown>;
+  #reconciles = 0;
 
   constructor(plane: ControlPlane, { namespaces, token, server, now, version = '1.2.3' }: OperatorRunOptions) {
     this.client = new WatchedClient(configOf(plane, server, token), 'walstorage-operator/test');
@@ -86,6 +87,7 @@ export class RunningOperator {
       instance: 'test',
       logger,
       timings: { backoff: { firstMs: 50, maxMs: 1_000 }, watchSeconds: 300 },
+      onReconciled: () => (this.#reconciles += 1),
       ...(now === undefined ? {} : { now }),
     });
     const { signal } = this.#stop;
@@ -95,6 +97,16 @@ export class RunningOperator {
   /** Resolves when it has listed everything and has nothing left to do. */
   async whenIdle(): Promise<void> {
     await eventually('the operator is idle', () => (this.operator.synced && this.operator.queue.idle) || undefined);
+  }
+
+  /** Resolves when the WalStorage `namespace/name` has been looked at from beginning to end since this call. */
+  async lookAgain(key: string): Promise<void> {
+    // The first look to end may have begun before.
+    for (let look = 0; look < 2; look += 1) {
+      const before = this.#reconciles;
+      this.operator.queue.add(key);
+      await eventually(`${key} is looked at`, () => this.#reconciles > before || undefined);
+    }
   }
 
   async stop(): Promise<void> {

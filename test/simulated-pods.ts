@@ -1,7 +1,7 @@
 /**
  * The pods of a StatefulSet on a control plane without a node. What the kubelet and the sidecars would do for them is done
- * here: each gets Ready, and reports the newest configuration. The webhook isn't there either, so the template bears what
- * it would add.
+ * here: each gets Ready, and reports the newest configuration. Mostly the webhook isn't there either: then the template bears
+ * what it would add.
  */
 import assert from 'node:assert/strict';
 import { type Pod, pods } from '../operator/kubernetes.ts';
@@ -10,6 +10,8 @@ import { eventually, type LabelledPodOptions, type Namespace, podSpec } from './
 
 export interface StatefulSetOptions extends LabelledPodOptions {
   readonly replicas: number;
+  /** Of the template, instead of what the webhook would make of it. */
+  readonly spec?: object;
 }
 
 /**
@@ -19,7 +21,7 @@ export interface StatefulSetOptions extends LabelledPodOptions {
 export async function applyStatefulSet(
   plane: ControlPlane,
   namespace: Namespace,
-  { replicas, annotations = {}, ...options }: StatefulSetOptions,
+  { replicas, annotations = {}, spec, ...options }: StatefulSetOptions,
 ): Promise<void> {
   const labels = { app: 'db', 'wal.proximadb.io/storage': 'orders' };
   await plane.apply({
@@ -31,7 +33,7 @@ export async function applyStatefulSet(
       podManagementPolicy: 'Parallel',
       updateStrategy: { type: 'OnDelete' },
       selector: { matchLabels: { app: 'db' } },
-      template: { metadata: { labels, annotations }, spec: podSpec(options) },
+      template: { metadata: { labels, annotations }, spec: spec ?? podSpec(options) },
     },
   });
 }

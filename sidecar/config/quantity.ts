@@ -12,7 +12,7 @@ const decimalExponents: Readonly<Record<string, number>> = {
   E: 18,
 };
 const binaryPrefixes = 'KMGTPE';
-/** R5: arithmetic on a megabyte of digits would take minutes, and no size needs more than a few. */
+/** R5: twice what the CRD takes. Arithmetic on a megabyte of digits would take minutes. */
 const charactersMax = 64;
 
 /**
