@@ -32,10 +32,9 @@ export function directorySource(directory: string): PairSource {
   return {
     where: directory,
     read: async () => {
-      const [certificate, key] = await Promise.all(
-        ['tls.crt', 'tls.key'].map((file) => readFile(join(directory, file), 'utf8')),
-      );
-      return { certificate: certificate ?? '', key: key ?? '' };
+      // One after the other: where neither is there, the error always names the same one.
+      const certificate = await readFile(join(directory, 'tls.crt'), 'utf8');
+      return { certificate, key: await readFile(join(directory, 'tls.key'), 'utf8') };
     },
   };
 }
