@@ -28,7 +28,7 @@ const logLevelOption = (): Option =>
     .default('info');
 
 /** Of the commands that talk to a sidecar. */
-const talkStatus = '\nExit status: 0 done, 1 no sidecar answers, or it refuses, 2 an option is bad.';
+const talkStatus = '\nExit status: 0 done, 1 no sidecar answers, or it refuses, 2 the command was not understood.';
 
 const program = new Command('walstorage')
   .description('Write-ahead log storage for ProximaDB: the sidecar, the operator, and tools to look at both')
@@ -45,7 +45,7 @@ program
   .addOption(logLevelOption())
   .addHelpText(
     'after',
-    '\nThe configuration file is watched, and read again at SIGHUP; docs/changes.md tells what takes effect without a restart.\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration or an option is bad.',
+    '\nThe configuration file is watched, and read again at SIGHUP; docs/changes.md tells what takes effect without a restart.\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the configuration is bad, or the command not understood.',
   )
   .action(async (options) => end((await import('./sidecar.ts')).runSidecar(options, terminal)));
 
@@ -75,7 +75,7 @@ program
   .addHelpText(
     'after',
     '\nPOD_NAMESPACE and POD_NAME in the environment: one of several replicas, of which one at a time works.' +
-      '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 an option is bad.',
+      '\nExit status: 0 ended by SIGTERM or SIGINT, 1 it could not start, 2 the command was not understood.',
   )
   .action(async (options) => end((await import('./operator.ts')).runOperatorCommand(options, terminal)));
 
@@ -84,7 +84,10 @@ program
   .description('report what a configuration and its directories hold, and what is wrong with them')
   .addOption(configOption())
   .addOption(outputOption())
-  .addHelpText('after', '\nExit status: 0 all is well, 1 something is wrong, 2 the configuration or an option is bad.')
+  .addHelpText(
+    'after',
+    '\nExit status: 0 all is well, 1 something is wrong, 2 the configuration is bad, or the command not understood.',
+  )
   .action(async (options) => finish((await import('./verify.ts')).verify(options, terminal)));
 
 program
@@ -94,7 +97,7 @@ program
   .option('--collections <n>', 'how many', integer, 10)
   .addOption(new Option('--strategy <name>', 'instead of the configured one').choices(strategies))
   .addOption(outputOption())
-  .addHelpText('after', '\nExit status: 0 it is shown, 2 the configuration or an option is bad.')
+  .addHelpText('after', '\nExit status: 0 it is shown, 2 the configuration is bad, or the command not understood.')
   .action(async (options) =>
     finish((await import('./simulate.ts')).simulate({ strategy: undefined, ...options }, terminal)),
   );
