@@ -1,10 +1,9 @@
 /** Against a local HTTP server: what is sent, and what isn't. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer, type ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
-import { ApiClient } from './client.ts';
+import type { ApiClient } from './client.ts';
+import { clientOf } from './local-client.fixture.ts';
 
 const path = '/api/v1/namespaces/default/configmaps/a';
 
@@ -30,17 +29,8 @@ async function scene(t: TestContext): Promise<Scene> {
     first ??= response;
     asked.resolve();
   });
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  assert.ok(address !== null && typeof address === 'object');
-  const config = new KubeConfig();
-  config.loadFromClusterAndUser(
-    { name: 'local', server: `http://127.0.0.1:${address.port}`, skipTLSVerify: true },
-    { name: 'nobody' },
-  );
   const fence = { remainingMs: 10_000 };
-  const client = new ApiClient(config, 'test', fence);
+  const client = await clientOf(server, fence);
   t.after(() => {
     client.close();
     server.closeAllConnections();

@@ -8,7 +8,7 @@
  *
  * | file | what |
  * |---|---|
- * | `reflector.ts`, `trim.ts`, `client.ts` | copies of the API's objects, what is kept of each, and the requests |
+ * | `reflector.ts`, `trim.ts`, `client.ts`, `service-account.ts` | copies of the API's objects, what is kept of each; requests, and as whom |
  * | `election.ts` | which of several replicas may write |
  * | `queue.ts` | which WalStorage is worked on, when, and again after a failure |
  * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `problems.ts`, `usage.ts` | what should be: pure |

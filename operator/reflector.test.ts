@@ -1,12 +1,11 @@
 /** Against a local HTTP server, for faults that a real API server doesn't produce when asked to. */
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import { type TestContext, test } from 'node:test';
-import { KubeConfig } from '@kubernetes/client-node';
 import pino from 'pino';
-import { ApiClient } from './client.ts';
+import type { ApiClient } from './client.ts';
 import type { ConfigMap } from './kubernetes.ts';
+import { clientOf } from './local-client.fixture.ts';
 import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
 
 type Answer = (response: ServerResponse, request: IncomingMessage) => void;
@@ -70,16 +69,7 @@ class ScriptedServer {
     options: { onChange?: (change: Change<ConfigMap>) => unknown; firstMs?: number } = {},
   ): Promise<ScriptedServer> {
     const server = createServer((request, response) => scripted.#answer(script, request, response));
-    server.listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const address = server.address();
-    assert.ok(address !== null && typeof address === 'object');
-    const config = new KubeConfig();
-    config.loadFromClusterAndUser(
-      { name: 'local', server: `http://127.0.0.1:${address.port}`, skipTLSVerify: true },
-      { name: 'nobody' },
-    );
-    const client = new ApiClient(config, 'test');
+    const client = await clientOf(server);
     const timings = { backoff: { firstMs: options.firstMs ?? 1, maxMs: 20 }, watchSeconds: 60 };
     const scripted = new ScriptedServer(client, options.onChange ?? (() => undefined), timings);
     const stop = new AbortController();
