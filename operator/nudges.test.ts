@@ -22,6 +22,13 @@ test('O6 a pod whose sidecar reports an older configuration is nudged with the h
   assert.deepEqual(plan(reporting('older', nudged('older'))).nudges[0]?.value, hash);
 });
 
+test('R5 an annotation that somebody has changed does not lead to nudges without end', () => {
+  for (const repeat of ['NaN', '-9', '1e400', '']) {
+    assert.deepEqual(plan(reporting('older', nudged(`${hash}.${repeat}`))).nudges[0]?.value, hash, repeat);
+  }
+  assert.deepEqual(plan(reporting('older', nudged(`${hash}.999`))).nudges, []);
+});
+
 test('O6 a sidecar whose file is still the bad one, after the ConfigMap was put back, is nudged to look again', () => {
   const entry = entryOf('db-0', { configHash: hash, configError: 'wal_urls = 7: must be a list of URLs' });
   const observed = observe({ pods: [podOf('db-0', nudged(hash))], storage: storageOf({ status: { pods: [entry] } }) });

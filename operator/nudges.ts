@@ -56,7 +56,8 @@ export function nudgesOf(pods: readonly ReportingPod[], configHash: string, now:
 /** How often the pod has been nudged for this configuration. */
 function nudgesBefore(pod: Pod, configHash: string): number {
   const [hash, repeat = '0'] = pod.metadata.annotations?.[configHashAnnotation]?.split('.') ?? [];
-  return hash === configHash ? Number(repeat) + 1 : 0;
+  // The annotation is anybody's to change: what is no count of ours is begun anew.
+  return hash === configHash && /^\d{1,3}$/.test(repeat) ? Number(repeat) + 1 : 0;
 }
 
 /** When our field manager last changed the pod; 0 if never. */
