@@ -209,6 +209,22 @@ test('O7 a URL that left the spec while a pod holds collections there stays in t
   );
 });
 
+test('O7 collections under a URL with any variable that a sidecar expands are counted, so that it stays in use', () => {
+  const url = 'file:///mnt/nvme1/${WALSTORAGE_NAME}/${POD_NAMESPACE}/${POD_NAME}';
+  const entry = entryOf('db-0', { urls: [row('file:///mnt/nvme1/orders/default/db-0', 3)] });
+  const storage = storageOf({ spec: { ...spec, wal: { urls: [{ url }] } }, status: { pods: [entry] } });
+  const planned = plan(observe({ storage, pods: [podOf('db-0')] }));
+  assert.deepEqual(planned.status?.urls, [{ url, collections: 3, bytes: 300, available: 1 }]);
+});
+
+test('R1 a URL by the uid of the pod is refused: the next pod would not find the log', () => {
+  const wal = { urls: [{ url: 'file:///mnt/nvme1/${POD_UID}' }] };
+  const planned = plan(observe({ storage: storageOf({ spec: { ...spec, wal } }) }));
+  const { reason, message } = condition(planned, 'ConfigRendered');
+  assert.equal(reason, 'SpecInvalid');
+  assert.match(message, /wal: file:\/\/\/mnt\/nvme1\/\$\{POD_UID\} has another place .* use \$\{POD_NAME\} instead/);
+});
+
 test('O7 a URL that left the spec unused leaves the file', () => {
   const unused = entryOf('db-0', { urls: [{ url: 'file:///mnt/nvme1/wal', state: 'Available', collections: 0 }] });
   const first = observe({ storage: storageOf({ status: { pods: [unused] } }), pods: [podOf('db-0')] });

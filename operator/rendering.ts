@@ -48,7 +48,7 @@ export type RenderOutcome =
 const perPodSuffix = '/${POD_NAMESPACE}/${POD_NAME}';
 
 /** Stands for a pod's environment where only the form of the configuration matters. */
-const anyPod = { POD_NAMESPACE: 'namespace', POD_NAME: 'pod', POD_UID: 'uid', WALSTORAGE_NAME: 'storage' };
+const anyPod = { POD_NAMESPACE: 'namespace', POD_NAME: 'pod', WALSTORAGE_NAME: 'storage' };
 
 /** The file of a spec, with the retained URLs at the end of their components' lists. */
 export function renderSpec(
@@ -56,6 +56,8 @@ export function renderSpec(
   retained: readonly RetainedUrl[],
   operatorVersion: string,
 ): RenderOutcome {
+  const fleeting = placedUrls(spec, retained).filter(({ rendered }) => rendered.includes('${POD_UID}'));
+  if (fleeting.length > 0) return { problems: fleeting.map(refuseUid).join('\n') };
   const others: Partial<Record<Exclude<Component, 'wal'>, RenderedComponent>> = {};
   for (const component of components) {
     const kept = retained.filter((url) => url.component === component);
@@ -73,6 +75,11 @@ export function renderSpec(
   const refused = configuration === undefined ? problems : refuseUnsupported(configuration);
   if (refused.length > 0) return { problems: format(refused).trim() };
   return { rendering: { text, hash: hashOf(text), urls: placedUrls(spec, retained) } };
+}
+
+/** R1: a pod that is made anew has another uid. */
+function refuseUid({ component, rendered }: PlacedUrl): string {
+  return `${component}: ${rendered} has another place for each new pod, which would not find the log of the one before: use \${POD_NAME} instead of \${POD_UID}`;
 }
 
 /** The URLs that a rendered file has, with their options; none if a sidecar would refuse it. */

@@ -1,7 +1,7 @@
 /** What the pods of a WalStorage report, brought together: which pods count, which are ready, what lies under each URL. */
 import type { PodStatus, UrlTotal } from '../crds/walstorage.generated.ts';
 import { parseStorageUrl } from '../sidecar/config/storage-url.ts';
-import type { Pod } from './kubernetes.ts';
+import { type Pod, storageLabel } from './kubernetes.ts';
 import type { PlacedUrl } from './rendering.ts';
 
 /** A pod that counts, and the entry that its own sidecar wrote; undefined until it has reported. */
@@ -81,8 +81,9 @@ function rowsOf({ pod, entry }: ReportingPod, rendered: readonly string[]): UrlR
 
 /** The URL as the pod's sidecar sees it: expanded, in the one form of its scheme. */
 function canonical(url: string, pod: Pod): string {
-  const { name, namespace, uid } = pod.metadata;
-  const parsed = parseStorageUrl(url, { POD_NAME: name, POD_NAMESPACE: namespace, POD_UID: uid });
+  const { name, namespace, labels } = pod.metadata;
+  const environment = { POD_NAME: name, POD_NAMESPACE: namespace, WALSTORAGE_NAME: labels?.[storageLabel] };
+  const parsed = parseStorageUrl(url, environment);
   return 'url' in parsed ? parsed.url.url : url;
 }
 
