@@ -7,6 +7,7 @@
  *     database     the stand-in database on that
  */
 import { createHash } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -41,7 +42,7 @@ const baseName = 'docker.io/library/node:24-slim';
 /** What a pod's first container runs. */
 export async function pauseImage(): Promise<Image> {
   const busybox = await programPath('busybox', 'busybox-static');
-  return image('pause', pauseName, [await hashOf([busybox])], async (directory) => {
+  return image('pause', pauseName, [hashOf([busybox])], async (directory) => {
     const root = join(directory, 'root');
     await copyInto(root, busybox, '/bin/busybox');
     const config = { Entrypoint: ['/bin/busybox', 'sleep', '2147483647'] };
@@ -53,9 +54,9 @@ export async function pauseImage(): Promise<Image> {
 export async function walstorageImage(): Promise<Image> {
   const base = await baseImage();
   const files = [...sources, 'tsconfig.json', 'tsconfig.build.json'].map((name) => join(checkout, name));
-  for (const name of sourceDirectories) files.push(...(await filesBelow(join(checkout, name))));
+  for (const name of sourceDirectories) files.push(...(await compiledFilesBelow(join(checkout, name))));
   const name = 'localhost/walstorage:test';
-  return image('walstorage', name, [base.archive, await hashOf(files)], (directory) => build(directory, base, name));
+  return image('walstorage', name, [base.archive, hashOf(files)], (directory) => build(directory, base, name));
 }
 
 /** Our image as the next release would be: all is the same but the version that it tells. */
@@ -84,7 +85,7 @@ export async function databaseImage(): Promise<Image> {
   const base = await baseImage();
   const name = 'localhost/database:test';
   const files = databaseFiles.map((file) => join(checkout, file));
-  return image('database', name, [base.archive, await hashOf(files)], async (directory) => {
+  return image('database', name, [base.archive, hashOf(files)], async (directory) => {
     const root = join(directory, 'root');
     for (const file of databaseFiles) await copyInto(root, join(checkout, file), join('/database', file));
     await writeFile(join(root, 'database', 'package.json'), '{"type": "module"}');
@@ -102,7 +103,7 @@ async function image(
   make: (directory: string) => Promise<void>,
 ): Promise<Image> {
   // This file is a part of what each is made from.
-  const own = await hashOf([fileURLToPath(import.meta.url)]);
+  const own = hashOf([fileURLToPath(import.meta.url)]);
   const hash = createHash('sha256')
     .update([...madeFrom, own].join('\n'))
     .digest('hex');
@@ -123,7 +124,7 @@ async function baseImage(): Promise<Image> {
   const npm = dirname(dirname(await realpath(await programPath('npm', 'npm'))));
   const busybox = await programPath('busybox', 'busybox-static');
   const libraries = await sharedLibraries(node);
-  const hash = await hashOf([node, busybox, join(npm, 'package.json'), ...libraries]);
+  const hash = hashOf([node, busybox, join(npm, 'package.json'), ...libraries]);
   return image('base', baseName, [hash], async (directory) => {
     const root = join(directory, 'root');
     for (const library of libraries) await copyInto(root, library, library);
@@ -208,7 +209,7 @@ async function layerOf(directory: string, root: string): Promise<string> {
 /** Writes an archive of the form that `docker save` has. */
 async function writeArchive(directory: string, name: string, layers: readonly string[], config: object): Promise<void> {
   const work = await mkdtemp(join(directory, 'archive-'));
-  const hashes = await Promise.all(layers.map(sha256Of));
+  const hashes = layers.map(sha256Of);
   const names = hashes.map((hash) => `${hash}.tar`);
   for (const [index, layer] of layers.entries()) await cp(layer, join(work, names[index] ?? ''));
   const diffIds = hashes.map((hash) => `sha256:${hash}`);
@@ -229,22 +230,23 @@ async function copyInto(root: string, from: string, path: string): Promise<void>
   await cp(await realpath(from), join(root, path), { recursive: true });
 }
 
-async function sha256Of(file: string): Promise<string> {
-  return createHash('sha256')
-    .update(await readFile(file))
-    .digest('hex');
+function sha256Of(file: string): string {
+  return createHash('sha256').update(readFileSync(file)).digest('hex');
 }
 
 /** One hash of the names and contents of files. */
-async function hashOf(files: readonly string[]): Promise<string> {
+function hashOf(files: readonly string[]): string {
   const hash = createHash('sha256');
-  for (const file of files.toSorted()) hash.update(`${basename(file)} ${await sha256Of(file)}\n`);
+  for (const file of files.toSorted()) hash.update(`${basename(file)} ${sha256Of(file)}\n`);
   return hash.digest('hex');
 }
 
-async function filesBelow(directory: string): Promise<string[]> {
+/** Without tests, which no image has. */
+async function compiledFilesBelow(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return entries
+    .filter((entry) => entry.isFile() && !/\.(test|suite|fixture)\.ts$/.test(entry.name))
+    .map((entry) => join(entry.parentPath, entry.name));
 }
 
 async function programPath(program: string, aptPackage: string): Promise<string> {
