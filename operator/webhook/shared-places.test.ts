@@ -6,8 +6,8 @@ import type { WalStorage } from '../kubernetes.ts';
 import { type Place, type PlacedPod, SharedPlaces, sharedPlaces } from './shared-places.ts';
 
 const volumes: Volume[] = [
-  { name: 'node', mountPath: '/mnt/node', hostPath: { path: '/srv/wal/' } },
-  { name: 'claim', mountPath: '/mnt/claim', persistentVolumeClaim: { claimName: 'shared', subPath: 'wal' } },
+  { name: 'node', mountPath: '/mnt/node', hostPath: { path: '/srv/./wal/' } },
+  { name: 'claim', mountPath: '/mnt/claim', persistentVolumeClaim: { claimName: 'shared', subPath: './wal//' } },
   { name: 'pod', mountPath: '/mnt/pod', podVolume: { name: 'data', subPath: 'wal' } },
   { name: 'own', mountPath: '/mnt/own', claimTemplate: { resources: { requests: { storage: '1Gi' } } } },
   { name: 'gone', mountPath: '/mnt/gone', emptyDir: {} },
@@ -30,8 +30,18 @@ const claimed = { persistentVolumeClaim: { claimName: 'data-db-0' } };
 for (const [what, url, volume, key] of [
   ['an object store gets namespace and pod appended', 's3://bucket/wal', {}, 's3://bucket/wal/shop/db-0'],
   ['in the one form of its scheme', 'gs://bucket//wal/${POD_NAME}/', {}, 'gcs://bucket/wal/db-0'],
-  ['hostPath: the directory on the node', 'file:///mnt/node/a/${POD_NAME}', {}, 'hostPath /srv/wal/a/db-0'],
-  ['a claim: of the namespace', 'file:///mnt/claim/${POD_NAME}', {}, 'claim shop/shared/wal/db-0'],
+  [
+    'hostPath: the directory on the node, however it is spelt',
+    'file:///mnt/node/a/${POD_NAME}',
+    {},
+    'hostPath /srv/wal/a/db-0',
+  ],
+  [
+    'a claim: of the namespace, its subPath however it is spelt',
+    'file:///mnt/claim/${POD_NAME}',
+    {},
+    'claim shop/shared/wal/db-0',
+  ],
   ['a podVolume that is a claim', 'file:///mnt/pod/x', claimed, 'claim shop/data-db-0/wal/x'],
   ['a podVolume that is none', 'file:///mnt/pod/x', { hostPath: { path: '/srv' } }, undefined],
   ['a claimTemplate', 'file:///mnt/own/x', {}, undefined],

@@ -14,6 +14,7 @@
 import type { UrlSpec, Volume } from '../../crds/walstorage.generated.ts';
 import { type Component, components } from '../../sidecar/assignment/assignment.ts';
 import { parseStorageUrl, type StorageUrl } from '../../sidecar/config/storage-url.ts';
+import { joined } from '../injection/mount-paths.ts';
 import type { Pod, WalStorage } from '../kubernetes.ts';
 import { renderedUrl, volumeOf } from '../rendering.ts';
 
@@ -56,11 +57,10 @@ function placeOf(
   if (volume === undefined) return undefined;
   const { mountPath, hostPath, persistentVolumeClaim, podVolume } = volume;
   const inside = path.slice(mountPath.length);
-  if (hostPath !== undefined) return `hostPath ${hostPath.path.replace(/\/+$/, '')}${inside}`;
+  if (hostPath !== undefined) return `hostPath /${joined(hostPath.path, inside)}`;
   const claim = persistentVolumeClaim ?? claimOf(podVolume, pod);
   if (claim === undefined) return undefined;
-  const directory = claim.subPath === undefined ? '' : `/${claim.subPath}`;
-  return `claim ${pod.metadata.namespace}/${claim.claimName}${directory}${inside}`;
+  return `claim ${pod.metadata.namespace}/${claim.claimName}/${joined(claim.subPath ?? '', inside)}`;
 }
 
 /** The claim behind a volume that the pod has. */
