@@ -217,6 +217,23 @@ test('O7 collections under a URL with any variable that a sidecar expands are co
   assert.deepEqual(planned.status?.urls, [{ url, collections: 3, bytes: 300, available: 1 }]);
 });
 
+test('O7 while a pod that was made anew has not reported, or none is there, a URL holds what it held', () => {
+  const url = 'file:///mnt/nvme1/wal';
+  const wal = { urls: [{ url }] };
+  const observed = observe({ storage: storageOf({ spec: { ...spec, wal }, status: { pods: [entryOf('db-0')] } }) });
+  const before = carriedOut(observed, plan({ ...observed, pods: [podOf('db-0')] }));
+  const totals = (pods: readonly ReturnType<typeof podOf>[], entries = [entryOf('db-0')]) => {
+    const status = { ...before.storage.status, pods: entries };
+    const after = { ...before, pods, storage: { ...before.storage, status } };
+    return carriedOut(after, plan(after)).storage.status?.urls;
+  };
+  const held = [{ url, collections: 6, bytes: 1_500_000, available: 0 }];
+  assert.deepEqual(totals([podOf('db-0', { uid: 'new' })]), held);
+  assert.deepEqual(totals([], []), held);
+  const dropped = entryOf('db-0', { urls: [row(url, 0)] });
+  assert.deepEqual(totals([podOf('db-0')], [dropped]), [{ url, collections: 0, bytes: 0, available: 1 }]);
+});
+
 test('R1 a URL by the uid of the pod is refused: the next pod would not find the log', () => {
   const wal = { urls: [{ url: 'file:///mnt/nvme1/${POD_UID}' }] };
   const planned = plan(observe({ storage: storageOf({ spec: { ...spec, wal } }) }));

@@ -68,7 +68,7 @@ export function statusOf(input: StatusInput): OperatorStatus {
     collections: sum(pods.map(({ entry }) => entry?.collections ?? 0)),
     bytes,
     size: humanSize(bytes),
-    urls: urlTotals(input.urls, pods),
+    urls: urlTotals(input.urls, pods, storage.status?.urls ?? []),
   };
 }
 

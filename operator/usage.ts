@@ -42,22 +42,31 @@ interface UrlRow {
   readonly bytes: number;
 }
 
-/** Sums over pods for each URL of the spec, in its order. */
-export function urlTotals(placed: readonly PlacedUrl[], pods: readonly ReportingPod[]): UrlTotal[] {
+/**
+ * Sums over pods for each URL of the spec, in its order. O7: no URL seems to hold nothing because a pod that has just been
+ * made anew hasn't reported yet, or because none is there: what was known before holds until all have reported.
+ * @param before what the status shows
+ */
+export function urlTotals(
+  placed: readonly PlacedUrl[],
+  pods: readonly ReportingPod[],
+  before: readonly UrlTotal[],
+): UrlTotal[] {
   const inFile = placed.map(({ rendered }) => rendered);
   const rows = pods.flatMap((pod) => rowsOf(pod, inFile));
   const seen = new Set<string>();
+  const isWhole = pods.length > 0 && pods.every(({ entry }) => entry !== undefined);
+  const known = new Map(isWhole ? [] : before.map((total) => [total.url, total]));
   return placed.flatMap(({ spec, rendered }) => {
     // A spec that names a URL twice is refused elsewhere; the list's key must be unique all the same.
     if (spec === undefined || seen.has(spec)) return [];
     seen.add(spec);
     const own = rows.filter((row) => row.rendered === rendered);
-    return {
-      url: spec,
-      collections: sum(own.map((row) => row.collections)),
-      bytes: sum(own.map((row) => row.bytes)),
-      available: own.filter((row) => row.state === 'Available').length,
-    };
+    const available = own.filter((row) => row.state === 'Available').length;
+    const collections = sum(own.map((row) => row.collections));
+    const last = known.get(spec);
+    if (collections === 0 && last !== undefined) return { ...last, available };
+    return { url: spec, collections, bytes: sum(own.map((row) => row.bytes)), available };
   });
 }
 
