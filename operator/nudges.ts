@@ -7,7 +7,7 @@
  * | the newest configuration, or nothing yet | any | nothing: it reads the file when it starts |
  * | that its file is bad, though it has the newest in force | any | as another one: somebody had edited the ConfigMap, and its file is still that |
  * | another one | not of the newest | `<hash>` |
- * | another one | `<hash>` or `<hash>.<n>`, for 15 s | `<hash>.<n + 1>`: the kubelet's two watches are not ordered, it may have looked too early |
+ * | another one | `<hash>` for 3 s, or `<hash>.<n>` for twice as long as the one before | `<hash>.<n + 1>`: the kubelet's two watches are not ordered, it may have looked too early |
  * | another one | `<hash>.4` | nothing more: the kubelet comes by itself |
  *
  * When we last nudged stands in the pod: the time of our field manager.
@@ -29,8 +29,11 @@ export interface Nudges {
   readonly againMs: number | undefined;
 }
 
-/** How long a nudge has time to lead to a report of the newest configuration. */
-export const nudgeAgainMs = 15_000;
+/**
+ * How long the first nudge has time to lead to a report of the newest configuration; each further one has twice as long. A
+ * kubelet that looked too early must look again soon: people wait for a hot change.
+ */
+export const nudgeAgainMs = 3_000;
 const repeatsMax = 4;
 
 /** @param configHash of the configuration in force; empty while there is none */
@@ -45,7 +48,7 @@ export function nudgesOf(pods: readonly ReportingPod[], configHash: string, now:
     const before = nudgesBefore(pod, configHash);
     if (before === 0) actions.push({ podName: name, uid, value: configHash });
     if (before === 0 || before > repeatsMax) continue;
-    const waitMs = nudgedAtMs(pod) + nudgeAgainMs - now.getTime();
+    const waitMs = nudgedAtMs(pod) + nudgeAgainMs * 2 ** (before - 1) - now.getTime();
     if (waitMs <= 0) actions.push({ podName: name, uid, value: `${configHash}.${before}` });
     // After the answer to this nudge, or its event, the pod is looked at again.
     else againMs = Math.min(waitMs, againMs ?? waitMs);
