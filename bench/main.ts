@@ -4,8 +4,13 @@
  */
 import { benchAppends } from './appends.ts';
 import { benchOperator } from './operator.ts';
+import { benchWebhook } from './webhook.ts';
 
-const benches: Readonly<Record<string, () => Promise<boolean>>> = { appends: benchAppends, operator: benchOperator };
+const benches: Readonly<Record<string, () => Promise<boolean>>> = {
+  appends: benchAppends,
+  operator: benchOperator,
+  webhook: benchWebhook,
+};
 
 const named = process.argv.slice(2);
 const unknown = named.find((name) => !Object.hasOwn(benches, name));

