@@ -90,8 +90,9 @@ testNeeding(
   'npm start: Ctrl-C under a terminal ends it in good order, with exit status 0',
   limits,
   async (context) => {
-    // The terminal sends SIGINT to npm and to the sidecar, and npm passes it on: the sidecar gets two.
-    const started = await start(context, 'script', '-qefc', 'npm start', '/dev/null');
+    // The terminal sends SIGINT to npm and to the sidecar, and npm passes it on: the sidecar gets two. `script` has $SHELL run
+    // its command, and where that is dash, it would stay beside npm, get the SIGINT as well and die of it: hence `exec`.
+    const started = await start(context, 'script', '-qefc', 'exec npm start', '/dev/null');
     started.process.stdin?.write('\x03');
     assert.equal(await started.status, 0, started.output());
     assert.match(started.output(), /ending/);
