@@ -1,6 +1,6 @@
 /**
- * Group commit of one URL (E1–E5). One loop owns the journal: while one commit is made durable the next fills; when it is
- * durable its entries are published, its appends answered, and the next one leaves at once. Nothing waits when idle.
+ * Group commit of one URL (E1–E5): while one commit is made durable the next fills; when it is durable its entries are
+ * published, its appends answered, and the next one leaves at the end of this turn of the event loop. Nothing waits when idle.
  *
  *   append → [waiting for room] → filling → in flight → durable → published, answered
  *
@@ -262,19 +262,18 @@ export class Committer {
   }
 
   async #run(): Promise<void> {
-    while (this.#inFlight === undefined && (!this.#filling.isEmpty || this.#syncs.length > 0)) {
-      const commit = this.#filling;
-      const syncs = this.#syncs.splice(0);
-      this.#filling = this.#spare;
-      this.#inFlight = commit;
-      this.#admitWaiting();
-      if (!commit.isEmpty) await this.#writeCommit(commit);
-      if (syncs.length > 0) await this.#syncJournal(syncs);
-      this.#inFlight = undefined;
-      commit.reset(commitBytes);
-      this.#spare = commit;
-      this.#admitWaiting();
-    }
+    const commit = this.#filling;
+    const syncs = this.#syncs.splice(0);
+    this.#filling = this.#spare;
+    this.#inFlight = commit;
+    this.#admitWaiting();
+    if (!commit.isEmpty) await this.#writeCommit(commit);
+    if (syncs.length > 0) await this.#syncJournal(syncs);
+    this.#inFlight = undefined;
+    commit.reset(commitBytes);
+    this.#spare = commit;
+    this.#admitWaiting();
+    if (!this.#filling.isEmpty || this.#syncs.length > 0) this.#schedule();
     this.#settleIdle();
   }
 

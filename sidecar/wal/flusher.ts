@@ -60,9 +60,8 @@ export class Flusher {
     for (const { collection } of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
-    const { budget, committers } = this.#options;
-    this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
-    const boundBytes = journalBytesMax(this.#configuration, committers.length);
+    this.#flushExcess();
+    const boundBytes = journalBytesMax(this.#configuration, this.#options.committers.length);
     if ((committer.journal?.bytes ?? 0) > boundBytes) this.#flushOldest(committer);
   }
 
@@ -188,6 +187,8 @@ export class Flusher {
   }
 
   #afterFlush(collection: Collection): void {
+    // A collection whose flush was under way could not be chosen for what it got meanwhile.
+    this.#flushExcess();
     const isTrimmable = collection.segments.some((segment) => segment.range.last <= collection.checkpoint);
     if (isTrimmable)
       void this.trim(collection).catch((error: unknown) => this.#report(collection.home, error, 'trimming failed'));
@@ -229,6 +230,11 @@ export class Flusher {
     change();
     this.#options.budget.add(collection.home.managed.index, collection.memory.capacityBytes - before);
     for (const committer of this.#options.committers) committer.retryWaiting();
+  }
+
+  #flushExcess(): void {
+    const { budget, committers } = this.#options;
+    this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
   }
 
   /** The largest collections, until what they hold, and what flushes under way will free, makes up for the excess (E7). */
