@@ -146,6 +146,24 @@ test('R5 who does not begin TLS, or sends half a request, is disconnected', asyn
   assert.equal((await post(body)).status, 200);
 });
 
+test('a connection that has carried nothing yet waits longer than half a request, and then gets its answer', async (t) => {
+  const { server, generation } = await serve(t);
+  const [host = '', port = ''] = server.address.split(':');
+  const options = { host, port: Number(port), ca: generation.authority };
+  const spare = connectTls(options);
+  t.after(() => spare.destroy());
+  await once(spare, 'secureConnect');
+  const half = connectTls(options);
+  t.after(() => half.destroy());
+  half.on('error', () => undefined);
+  half.write('POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{');
+  half.resume();
+  await once(half, 'close');
+  spare.write(`POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
+  const [answer] = await once(spare, 'data');
+  assert.match(String(answer), /^HTTP\/1\.1 200 OK/);
+});
+
 test('R5 many large bodies at once: the largest are cut off, and reviews get their answers meanwhile', async (t) => {
   const { server, generation, post } = await serve(t);
   const [host = '', port = ''] = server.address.split(':');

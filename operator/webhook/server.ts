@@ -31,16 +31,18 @@ const injectPath = '/inject';
 const bodyBytesMax = 4 * 1024 * 1024;
 /** API servers and their connections; each carries one request at a time. */
 const connectionsMax = 512;
-const headersTimeoutMs = 3_000;
-/** From its first byte to its last. */
-const requestTimeoutMs = 5_000;
 const handshakeTimeoutMs = 5_000;
-const timeoutCheckMs = 500;
+/** From its head to the last byte of its body. */
+const bodyTimeoutMs = 5_000;
 /** The API server asks for an answer in 10 s. */
 const answerWithinMs = 8_000;
 /** A Service chooses a replica for each connection: without an end, one that has just started would get no requests. */
 const defaultRequestsPerConnection = 1_000;
-/** Longer than the API server keeps an idle connection: whoever closes first must not be us, while a request is sent. */
+/**
+ * Longer than the API server keeps an idle connection, which is 90 s: whoever closes first must not be us, while a request is
+ * sent. Also one that never carried a request: Go's transport keeps the connection that came when another was free already,
+ * and an unasked 408 on it would be the answer to the next review.
+ */
 const keepAliveMs = 120_000;
 /** For requests that are being answered when the server is to end. */
 const endWithinMs = 3_000;
@@ -56,16 +58,15 @@ export class WebhookServer {
   /** Listens; until it has a certificate every handshake fails. Rejects with what to change. */
   static async listen(options: WebhookServerOptions): Promise<WebhookServer> {
     const timeouts = {
-      headersTimeout: headersTimeoutMs,
-      requestTimeout: requestTimeoutMs,
-      connectionsCheckingInterval: timeoutCheckMs,
+      headersTimeout: keepAliveMs,
+      requestTimeout: keepAliveMs,
       handshakeTimeout: handshakeTimeoutMs,
       keepAliveTimeout: keepAliveMs,
     };
     const server = createServer({ ...tls, ...timeouts }, appOf(options));
     server.maxConnections = connectionsMax;
     server.maxRequestsPerSocket = options.requestsPerConnection ?? defaultRequestsPerConnection;
-    server.timeout = answerWithinMs + requestTimeoutMs;
+    server.timeout = keepAliveMs;
     await bind(server, options.address, 'the address of the webhook');
     return new WebhookServer(server);
   }
@@ -106,6 +107,8 @@ function appOf(options: WebhookServerOptions): express.Express {
   const bodies = new BodyBudget();
   const hold: RequestHandler = (request, response, next) => {
     bodies.hold(request, response);
+    const late = setTimeout(() => request.socket.destroy(), bodyTimeoutMs);
+    for (const over of ['end', 'close']) request.once(over, () => clearTimeout(late));
     next();
   };
   const json = express.json({ limit: bodyBytesMax, type: () => true, inflate: false });
