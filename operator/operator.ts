@@ -44,9 +44,9 @@ import {
 import { WorkQueue } from './queue.ts';
 import { type Caches, Reconciler, type Slot } from './reconciler.ts';
 import { type Change, Reflector, type ReflectorTimings } from './reflector.ts';
+import { SharedPlaces, sharedPlaces } from './shared-places.ts';
 import { trimClaim, trimOwned, trimPod, trimStorage } from './trim.ts';
 import { isFinished } from './usage.ts';
-import { SharedPlaces, sharedPlaces } from './webhook/shared-places.ts';
 
 export interface OperatorOptions {
   /** Where there are several replicas, its writes are fenced by the election. */

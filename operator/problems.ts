@@ -17,8 +17,8 @@ import type { ClaimProblem } from './claims.ts';
 import { sidecarName } from './injection/names.ts';
 import type { WalStorage } from './kubernetes.ts';
 import { counted, list, unended } from './sentence.ts';
+import { sharedPlaces } from './shared-places.ts';
 import type { ReportingPod } from './usage.ts';
-import { sharedPlaces } from './webhook/shared-places.ts';
 
 export interface ProblemInput {
   readonly storage: WalStorage;

@@ -17,13 +17,14 @@
 import type { StatusCondition, Volume, WalStorageStatus } from '../crds/walstorage.generated.ts';
 import { shortened } from '../sidecar/shortened.ts';
 import type { ClaimProblem } from './claims.ts';
-import { type Pod, storageLabel, type WalStorage } from './kubernetes.ts';
+import { storageLabel, type WalStorage } from './kubernetes.ts';
 import { degraded, hasFaultyUrl, lacksSidecar } from './problems.ts';
 import { humanSize } from './quantity.ts';
 import { type PlacedUrl, volumeOf } from './rendering.ts';
 import type { Rollout } from './rollout.ts';
 import { counted, list } from './sentence.ts';
 import { type ReportingPod, sum, urlTotals } from './usage.ts';
+import { type Lifetime, lifetimeOf } from './volume-lifetime.ts';
 
 export type OperatorStatus = Required<Omit<WalStorageStatus, 'pods'>>;
 
@@ -192,8 +193,10 @@ interface VolatileVolume {
   readonly fate: string;
 }
 
-const diesWithPod = 'is deleted with its pod, and what was acknowledged with it: use a claimTemplate to keep it';
-const diesWithNode = "lives on one node's disk: a pod that moves to another node does not find its log again";
+const fates: Readonly<Record<Exclude<Lifetime, 'its own'>, string>> = {
+  pod: 'is deleted with its pod, and what was acknowledged with it: use a claimTemplate to keep it',
+  node: "lives on one node's disk: a pod that moves to another node does not find its log again",
+};
 
 /** The volumes under URLs that die with a pod or a node (R1). A podVolume is judged by what the pods have there. */
 function volatileVolumes({ spec }: WalStorage, pods: readonly ReportingPod[]): VolatileVolume[] {
@@ -204,20 +207,15 @@ function volatileVolumes({ spec }: WalStorage, pods: readonly ReportingPod[]): V
   return volumes
     .filter((volume) => used.has(volume))
     .flatMap((volume) => {
-      const fate = fateOf(
-        volume,
-        pods.map(({ pod }) => pod),
-      );
+      const fate = fateOf(volume, pods);
       return fate === undefined ? [] : { name: volume.name, fate };
     });
 }
 
-function fateOf(volume: Volume, pods: readonly Pod[]): string | undefined {
-  if (volume.emptyDir !== undefined) return diesWithPod;
-  if (volume.hostPath !== undefined) return diesWithNode;
-  if (volume.podVolume === undefined) return undefined;
-  const { name } = volume.podVolume;
-  const sources = pods.flatMap(({ spec }) => spec.volumes?.filter((source) => source.name === name) ?? []);
-  if (sources.some(({ emptyDir, ephemeral }) => emptyDir !== undefined || ephemeral !== undefined)) return diesWithPod;
-  return sources.some(({ hostPath }) => hostPath !== undefined) ? diesWithNode : undefined;
+function fateOf(volume: Volume, pods: readonly ReportingPod[]): string | undefined {
+  const lifetimes = new Set(
+    [[], ...pods.map(({ pod }) => pod.spec.volumes ?? [])].map((all) => lifetimeOf(volume, all)),
+  );
+  if (lifetimes.has('pod')) return fates.pod;
+  return lifetimes.has('node') ? fates.node : undefined;
 }

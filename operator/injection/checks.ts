@@ -7,6 +7,7 @@ import { memoryOverheadBytes } from '../../sidecar/memory.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
 import { quantityBytes } from '../quantity.ts';
 import { volumeOf } from '../rendering.ts';
+import { lifetimeOf } from '../volume-lifetime.ts';
 import { memoryNeededBytes, quantityOf, thresholdOf } from './memory.ts';
 import { overlap, reaches } from './mount-paths.ts';
 import {
@@ -146,9 +147,7 @@ const refuseNamelessPod: Check = ({ pod, storage }) => {
 
 function diesWithPod(url: string, pod: AdmittedPod, storage: WalStorage): boolean {
   const volume = volumeOf(url, volumesOf(storage));
-  if (volume?.podVolume === undefined) return volume?.emptyDir !== undefined;
-  const source = podVolumeOf(volume, pod);
-  return source?.emptyDir !== undefined || source?.ephemeral !== undefined;
+  return volume !== undefined && lifetimeOf(volume, pod.spec.volumes ?? []) === 'pod';
 }
 
 function podVolumeOf({ podVolume }: Volume, { spec }: AdmittedPod): VolumeSource | undefined {

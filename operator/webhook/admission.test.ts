@@ -4,10 +4,10 @@ import type { WalStorageSpec } from '../../crds/walstorage.generated.ts';
 import { restartHash } from '../../sidecar/config/changes.ts';
 import { inject } from '../injection/inject.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
+import type { Place } from '../shared-places.ts';
 import { admit, type Lookup } from './admission.ts';
 import { type PatchOperation, patchOf } from './patch.ts';
 import { asAdmissionRequest, ReviewError, reviewOf, type Verdict } from './review.ts';
-import type { Place } from './shared-places.ts';
 
 const settings = { image: 'walstorage:test', operatorVersion: '1.2.3' };
 const spec: WalStorageSpec = {

@@ -14,9 +14,9 @@ import type { AdmittedPod } from '../injection/pod.ts';
 import { storageLabel, type WalStorage } from '../kubernetes.ts';
 import { renderSpec } from '../rendering.ts';
 import { list } from '../sentence.ts';
+import { type Place, sharedPlaces } from '../shared-places.ts';
 import { patchOf } from './patch.ts';
 import type { AdmissionRequest, Verdict } from './review.ts';
-import { type Place, sharedPlaces } from './shared-places.ts';
 
 /** What is looked up for a verdict. */
 export interface Lookup {

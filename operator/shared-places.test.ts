@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import type { UrlSpec, Volume } from '../../crds/walstorage.generated.ts';
-import type { WalStorage } from '../kubernetes.ts';
+import type { UrlSpec, Volume } from '../crds/walstorage.generated.ts';
+import type { WalStorage } from './kubernetes.ts';
 import { type Place, type PlacedPod, SharedPlaces, sharedPlaces } from './shared-places.ts';
 
 const volumes: Volume[] = [

@@ -11,12 +11,12 @@
  * What the operator appends to URLs keeps pods apart; a URL with a `${POD_NAME}` of the user's own may be the same for pods
  * of two namespaces or two WalStorages.
  */
-import type { UrlSpec, Volume } from '../../crds/walstorage.generated.ts';
-import { type Component, components } from '../../sidecar/assignment/assignment.ts';
-import { parseStorageUrl, type StorageUrl } from '../../sidecar/config/storage-url.ts';
-import { joined } from '../injection/mount-paths.ts';
-import type { Pod, WalStorage } from '../kubernetes.ts';
-import { renderedUrl, volumeOf } from '../rendering.ts';
+import type { UrlSpec, Volume } from '../crds/walstorage.generated.ts';
+import { type Component, components } from '../sidecar/assignment/assignment.ts';
+import { parseStorageUrl, type StorageUrl } from '../sidecar/config/storage-url.ts';
+import { joined } from './injection/mount-paths.ts';
+import type { Pod, WalStorage } from './kubernetes.ts';
+import { renderedUrl, volumeOf } from './rendering.ts';
 
 /** What of a pod says where its URLs are. */
 export interface PlacedPod {
