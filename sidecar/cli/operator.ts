@@ -1,6 +1,6 @@
 /** `walstorage operator`: runs until SIGTERM or SIGINT. */
 import { endingSignal } from './ending.ts';
-import { makeLogger } from './logger.ts';
+import { flushed, makeLogger } from './logger.ts';
 import { exitStatus, type Terminal } from './terminal.ts';
 
 export interface OperatorOptions {
@@ -19,11 +19,14 @@ export async function runOperatorCommand(options: OperatorOptions, terminal: Ter
   const ending = new AbortController();
   void endingSignal().then(() => ending.abort());
   const { namespace: namespaces, logLevel, ...flags } = options;
+  const logger = await makeLogger(logLevel);
   try {
-    await runOperator({ ...flags, namespaces, logger: await makeLogger(logLevel), signal: ending.signal });
+    await runOperator({ ...flags, namespaces, logger, signal: ending.signal });
     return exitStatus.fine;
   } catch (error) {
     terminal.stderr.write(`walstorage operator: ${error instanceof Error ? error.message : String(error)}\n`);
     return exitStatus.wrong;
+  } finally {
+    await flushed(logger);
   }
 }

@@ -3,7 +3,7 @@ import { refuseUnsupported } from '../config/parse.ts';
 import { format } from '../config/problem.ts';
 import { Sidecar } from '../sidecar.ts';
 import { endingSignal } from './ending.ts';
-import { makeLogger } from './logger.ts';
+import { flushed, makeLogger } from './logger.ts';
 import { exitStatus, loadConfiguration, type Terminal } from './terminal.ts';
 
 /** libuv's threads: its own default, and the two calls that each of at most 32 URLs of 5 components has under way (E2). */
@@ -56,6 +56,8 @@ export async function runSidecar(options: SidecarOptions, terminal: Terminal): P
     terminal.stderr.write(`walstorage sidecar: ${error instanceof Error ? error.message : String(error)}\n`);
     await sidecar.close();
     return exitStatus.wrong;
+  } finally {
+    await flushed(logger);
   }
 }
 
