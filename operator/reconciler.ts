@@ -97,8 +97,6 @@ export class Reconciler {
   #eventsTold = 0;
   /** Of the WalStorages whose pods are being replaced. */
   readonly #rollouts = new Map<string, RolloutMemory>();
-  /** By WalStorage, the claims that were refused when last tried, the one that was tried longest ago first. */
-  readonly #refusedClaims = new Map<string, Set<string>>();
 
   constructor(options: ReconcilerOptions) {
     this.#options = options;
@@ -112,7 +110,6 @@ export class Reconciler {
     const found = this.#observe(key);
     if (found === undefined) {
       this.#rollouts.delete(key);
-      this.#refusedClaims.delete(key);
       this.#eventBudget.forget(key);
       return undefined;
     }
@@ -153,16 +150,12 @@ export class Reconciler {
 
   /** Makes and grows claims, each for itself: one that is refused keeps no other pod waiting. */
   async #writeClaims({ observed, planned }: WrittenObjects, signal: AbortSignal): Promise<WrittenClaims> {
-    const key = keyOf(observed.storage);
-    const refusedNames = this.#refusedClaims.get(key) ?? new Set();
-    this.#refusedClaims.delete(key);
     if (planned.claims.length === 0) return { planned, occurrences: [], refused: undefined };
     const claims = new Map(observed.claims);
     const refusedClaims: ClaimProblem[] = [];
     const done: ClaimAction[] = [];
     let refused: ApiError | undefined;
-    for (const action of inTurn(planned.claims, refusedNames).slice(0, claimsMax)) {
-      refusedNames.delete(action.object.metadata.name);
+    for (const action of planned.claims.slice(0, claimsMax)) {
       try {
         const { object, isWritten } = await this.#write<PersistentVolumeClaim>('claim', action, signal);
         claims.set(object.metadata.name, object);
@@ -171,10 +164,8 @@ export class Reconciler {
         if (!isRefusal(error)) throw error;
         refused ??= error;
         refusedClaims.push(refusedClaim(action, error.said));
-        refusedNames.add(action.object.metadata.name);
       }
     }
-    if (refusedNames.size > 0) this.#refusedClaims.set(key, refusedNames);
     return { planned: plan({ ...observed, claims, refusedClaims }), refused, occurrences: claimOccurrences(done) };
   }
 
@@ -315,13 +306,6 @@ export class Reconciler {
 /** Whether trying again at once won't help. */
 function isRefusal(error: unknown): error is ApiError {
   return error instanceof ApiError && refusals.has(error.status);
-}
-
-/** Those that were not refused before come first, so that however many are refused, each gets its turn. */
-function inTurn(actions: readonly ClaimAction[], refusedNames: ReadonlySet<string>): ClaimAction[] {
-  const turns = new Map([...refusedNames].map((name, index) => [name, index + 1]));
-  const turnOf = ({ object }: ClaimAction): number => turns.get(object.metadata.name) ?? 0;
-  return actions.toSorted((a, b) => turnOf(a) - turnOf(b));
 }
 
 function claimOccurrences(done: readonly ClaimAction[]): Occurrence[] {
