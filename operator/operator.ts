@@ -14,7 +14,8 @@
  * | `plan.ts`, `desired.ts`, `rendering.ts`, `status.ts`, `problems.ts`, `usage.ts` | what should be: pure |
  * | `claims.ts`, `nudges.ts`, `rollout.ts`, `events.ts` | the pods' claims, configuration, replacement; what is told: pure |
  * | `apply.ts`, `reconciler.ts` | the writes, and what follows when one is refused |
- * | `webhook/`, `injection/` | pods get their sidecar when they are created; which pods write to one place |
+ * | `shared-places.ts`, `volume-lifetime.ts` | which pods write to one place; what a volume dies with: pure |
+ * | `webhook/`, `injection/` | pods get their sidecar when they are created |
  *
  * Every event only names a WalStorage that is to be looked at. What sidecars report is looked at twice a second at most,
  * so that the reports of many pods become one write of the totals. Every replica watches; only one at a time works (O9).

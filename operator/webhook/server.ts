@@ -44,7 +44,7 @@ const defaultRequestsPerConnection = 1_000;
  * and an unasked 408 on it would be the answer to the next review.
  */
 const keepAliveMs = 120_000;
-/** For requests that are being answered when the server is to end. */
+/** For requests that are being answered when the server is to end; connections that have carried none are waited for, too. */
 const endWithinMs = 3_000;
 const tls = { minVersion: 'TLSv1.2' } as const;
 
@@ -100,15 +100,15 @@ export class WebhookServer {
 function appOf(options: WebhookServerOptions): express.Express {
   const app = express();
   app.disable('x-powered-by');
-  app.use((_request, response, next) => {
+  app.use((request, response, next) => {
     response.locals['startMs'] = performance.now();
+    const late = setTimeout(() => request.socket.destroy(), bodyTimeoutMs);
+    for (const over of ['end', 'close']) request.once(over, () => clearTimeout(late));
     next();
   });
   const bodies = new BodyBudget();
   const hold: RequestHandler = (request, response, next) => {
     bodies.hold(request, response);
-    const late = setTimeout(() => request.socket.destroy(), bodyTimeoutMs);
-    for (const over of ['end', 'close']) request.once(over, () => clearTimeout(late));
     next();
   };
   const json = express.json({ limit: bodyBytesMax, type: () => true, inflate: false });

@@ -5,7 +5,7 @@
  * | file | what |
  * |---|---|
  * | `server.ts`, `body-budget.ts`, `review.ts` | HTTPS, and the API server's question and answer |
- * | `admission.ts`, `patch.ts`, `shared-places.ts` | the verdict: pure |
+ * | `admission.ts`, `patch.ts` | the verdict: pure |
  * | `certificates.ts`, `issue.ts` | which certificates there should be: pure; and making them |
  * | `keeper.ts`, `serving.ts`, `webhook-objects.ts` | the leader's part in them, each replica's, and where they are kept |
  */

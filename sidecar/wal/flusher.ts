@@ -60,8 +60,9 @@ export class Flusher {
     for (const { collection } of touched) {
       if (collection.memory.unfrozenBytes >= memoryFlushSizeBytes) this.#enqueue(collection);
     }
-    this.#flushExcess();
-    const boundBytes = journalBytesMax(this.#configuration, this.#options.committers.length);
+    const { budget, committers } = this.#options;
+    this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
+    const boundBytes = journalBytesMax(this.#configuration, committers.length);
     if ((committer.journal?.bytes ?? 0) > boundBytes) this.#flushOldest(committer);
   }
 
@@ -187,8 +188,6 @@ export class Flusher {
   }
 
   #afterFlush(collection: Collection): void {
-    // A collection whose flush was under way could not be chosen for what it got meanwhile.
-    this.#flushExcess();
     const isTrimmable = collection.segments.some((segment) => segment.range.last <= collection.checkpoint);
     if (isTrimmable)
       void this.trim(collection).catch((error: unknown) => this.#report(collection.home, error, 'trimming failed'));
@@ -232,11 +231,6 @@ export class Flusher {
     for (const committer of this.#options.committers) committer.retryWaiting();
   }
 
-  #flushExcess(): void {
-    const { budget, committers } = this.#options;
-    this.#flushLargest(budget.excessBytes((index) => committers[index]?.canWrite ?? false));
-  }
-
   /** The largest collections, until what they hold, and what flushes under way will free, makes up for the excess (E7). */
   #flushLargest(excessBytes: number): void {
     if (excessBytes <= 0) return;
@@ -249,7 +243,7 @@ export class Flusher {
     largest.sort((a, b) => b.memory.capacityBytes - a.memory.capacityBytes);
     for (const collection of largest) {
       if (excess <= 0) return;
-      excess -= collection.memory.capacityBytes;
+      excess -= collection.memory.capacityBytes - comingBytes(collection);
       this.#enqueue(collection);
     }
   }
