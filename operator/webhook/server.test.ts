@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { Agent, type RequestOptions, request } from 'node:https';
 import { connect } from 'node:net';
 import { type TestContext, test } from 'node:test';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
 import pino from 'pino';
 import { defaultLifetimes, type Generation } from './certificates.ts';
 import { issue } from './issue.ts';
@@ -53,6 +53,17 @@ async function send(
   for await (const chunk of response) text += String(chunk);
   return { status: response.statusCode, text };
 }
+
+/** A connection of our own to the server, until the test ends; that it is cut off is no error. */
+function connectionTo(t: TestContext, { server, generation }: Served): TLSSocket {
+  const [host = '', port = ''] = server.address.split(':');
+  const socket = connectTls({ host, port: Number(port), ca: generation.authority });
+  socket.on('error', () => undefined);
+  t.after(() => socket.destroy());
+  return socket;
+}
+
+const halfRequest = 'POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{';
 
 const kind = { group: '', version: 'v1', kind: 'Pod' };
 const secret = 'hunter2';
@@ -129,34 +140,25 @@ test('a fault while a review is judged: 500, and it goes on', async (t) => {
 });
 
 test('R5 who does not begin TLS, or sends half a request, is disconnected', async (t) => {
-  const { server, generation, post } = await serve(t);
-  const [host = '', port = ''] = server.address.split(':');
+  const served = await serve(t);
+  const [host = '', port = ''] = served.server.address.split(':');
   const silent = connect(Number(port), host);
-  const half = connectTls({ host, port: Number(port), ca: generation.authority });
-  t.after(() => {
-    silent.destroy();
-    half.destroy();
-  });
-  half.on('error', () => undefined);
+  t.after(() => silent.destroy());
   silent.on('error', () => undefined);
-  half.write('POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{');
-  half.resume();
   silent.resume();
+  const half = connectionTo(t, served);
+  half.write(halfRequest);
+  half.resume();
   await Promise.all([once(silent, 'close'), once(half, 'close')]);
-  assert.equal((await post(body)).status, 200);
+  assert.equal((await served.post(body)).status, 200);
 });
 
 test('a connection that has carried nothing yet waits longer than half a request, and then gets its answer', async (t) => {
-  const { server, generation } = await serve(t);
-  const [host = '', port = ''] = server.address.split(':');
-  const options = { host, port: Number(port), ca: generation.authority };
-  const spare = connectTls(options);
-  t.after(() => spare.destroy());
+  const served = await serve(t);
+  const spare = connectionTo(t, served);
   await once(spare, 'secureConnect');
-  const half = connectTls(options);
-  t.after(() => half.destroy());
-  half.on('error', () => undefined);
-  half.write('POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{');
+  const half = connectionTo(t, served);
+  half.write(halfRequest);
   half.resume();
   await once(half, 'close');
   spare.write(`POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: ${body.length}\r\n\r\n${body}`);
@@ -165,19 +167,15 @@ test('a connection that has carried nothing yet waits longer than half a request
 });
 
 test('R5 many large bodies at once: the largest are cut off, and reviews get their answers meanwhile', async (t) => {
-  const { server, generation, post } = await serve(t);
-  const [host = '', port = ''] = server.address.split(':');
+  const served = await serve(t);
+  const { post } = served;
   const length = 3 * 1024 * 1024;
   const head = `POST /inject HTTP/1.1\r\nhost: x\r\ncontent-length: ${length}\r\n\r\n`;
   // Each sends all but the last byte, so that what it sent is held until it is cut off.
   const floods = Array.from({ length: 8 }, () => {
-    const socket = connectTls({ host, port: Number(port), ca: generation.authority });
-    socket.on('error', () => undefined);
+    const socket = connectionTo(t, served);
     socket.write(head + ' '.repeat(length - 1));
     return socket;
-  });
-  t.after(() => {
-    for (const socket of floods) socket.destroy();
   });
   // Cut off without a word; one that ran into the time limit of a request got an answer.
   const wordless = floods.map(async (socket) => {
